@@ -1,0 +1,1 @@
+"""The encoder (transformers' ErnieModel on packed sequences), the multi-task model, conversion in and out."""

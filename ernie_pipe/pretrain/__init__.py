@@ -1,0 +1,1 @@
+"""Continual multi-task pretraining: settings, schedule, plan, batches, trainer, checkpoints."""

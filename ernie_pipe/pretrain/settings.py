@@ -1,0 +1,140 @@
+"""All settings of a pretraining run, loaded from YAML; unknown keys are refused with the nearest right name."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from ernie_pipe.config import Settings, nearest, validate
+from ernie_pipe.tasks import Task, find
+from ernie_pipe.tasks.knowledge_masking import check_levels
+
+MASKING = "knowledge_masking"
+
+
+class ModelSettings(Settings):
+    """Size and shape of the encoder; the vocabulary comes with the passages."""
+
+    hidden_size: int = Field(768, gt=0, description="hidden size H")
+    layers: int = Field(12, gt=0, description="transformer layers")
+    heads: int = Field(12, gt=0, description="attention heads; must divide hidden_size")
+    intermediate_size: int = Field(3072, gt=0, description="size of the feed-forward layer")
+    activation: str = Field("gelu", description="activation (ERNIE 1.0 zh: relu)")
+    dropout: float = Field(0.1, ge=0, lt=1, description="dropout of hidden states")
+    attention_dropout: float = Field(0.0, ge=0, lt=1, description="dropout of attention (0 on CUDA)")
+    max_positions: int = Field(512, ge=8, description="position embeddings")
+    segments: int = Field(4, ge=2, description="rows of the segment embedding")
+    task_rows: int = Field(16, ge=1, description="rows of the task embedding: room for later tasks")
+
+    @model_validator(mode="after")
+    def _heads_divide(self) -> ModelSettings:
+        if self.hidden_size % self.heads:
+            raise ValueError(f"heads ({self.heads}) must divide hidden_size ({self.hidden_size})")
+        return self
+
+
+class Stage(Settings):
+    """One stage of the continual schedule."""
+
+    name: str = Field("", description="name in logs; empty: stage 1, 2, …")
+    steps: int = Field(gt=0, description="optimiser steps")
+    tasks: dict[str, float] = Field(
+        default={MASKING: 1.0}, description="task → share of the examples of every step; sums to 1"
+    )
+    levels: dict[str, float] | None = Field(None, description="masking levels of this stage, if not the task's")
+
+    @field_validator("tasks")
+    @classmethod
+    def _shares(cls, tasks: dict[str, float]) -> dict[str, float]:
+        if any(share <= 0 for share in tasks.values()) or abs(sum(tasks.values()) - 1) > 1e-6:
+            raise ValueError(f"the shares of tasks must be > 0 and sum to 1, they sum to {sum(tasks.values()):g}")
+        return tasks
+
+    @field_validator("levels")
+    @classmethod
+    def _levels(cls, levels: dict[str, float] | None) -> dict[str, float] | None:
+        return None if levels is None else check_levels(levels)
+
+
+class BatchSettings(Settings):
+    """How a step is filled: the global batch is the same on 1, 2 or 8 processes."""
+
+    tokens_per_step: int = Field(8192, gt=0, description="tokens of a step, all processes together (near-constant)")
+    micro_batches: int = Field(1, gt=0, description="parts of a step, all processes together (accumulation)")
+    loader_workers: int = Field(0, ge=0, description="processes that build batches ahead; 0: none")
+
+
+class OptimizerSettings(Settings):
+    """AdamW and its schedule."""
+
+    learning_rate: float = Field(1e-4, gt=0, description="peak learning rate")
+    weight_decay: float = Field(0.01, ge=0, description="weight decay; none on biases and norms")
+    beta1: float = Field(0.9, ge=0, lt=1, description="Adam's first beta")
+    beta2: float = Field(0.98, ge=0, lt=1, description="Adam's second beta")
+    epsilon: float = Field(1e-8, gt=0, description="Adam's epsilon")
+    warmup_steps: int = Field(0, ge=0, description="steps of linear warm-up")
+    schedule: Literal["linear", "constant"] = Field("linear", description="what follows the warm-up")
+    clip_norm: float = Field(1.0, gt=0, description="gradient norm at most")
+
+
+class CheckpointSettings(Settings):
+    """When to save."""
+
+    every: int = Field(1000, gt=0, description="steps between checkpoints (the last step always saves)")
+    keep: int = Field(3, gt=0, description="checkpoints kept")
+
+
+class PretrainSettings(Settings):
+    """A pretraining run."""
+
+    seed: int = Field(1, ge=0, description="seed of weights, data order, masks and dropout")
+    processes: int | None = Field(None, gt=0, description="processes that must take part; none: any number")
+    precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="auto: bf16 on GPUs that have it")
+    model: ModelSettings = Field(default_factory=ModelSettings, description="encoder")
+    init_from: str | None = Field(None, description="transformers BERT / ERNIE folder to start from")
+    tasks: dict[str, dict[str, Any]] = Field(
+        default={MASKING: {}}, description="tasks and their settings, in the order of their task ids"
+    )
+    loss_weights: dict[str, float] = Field(default={}, description="task → weight of its loss (1 where not named)")
+    stages: list[Stage] = Field(description="continual schedule", min_length=1)
+    batch: BatchSettings = Field(default_factory=BatchSettings, description="filling of steps")
+    optimizer: OptimizerSettings = Field(default_factory=OptimizerSettings, description="optimiser")
+    checkpoint: CheckpointSettings = Field(default_factory=CheckpointSettings, description="checkpoints")
+    log_every: int = Field(10, gt=0, description="steps between lines in the log")
+    trackers: list[str] = Field(default=["tensorboard"], description="Accelerate's trackers by name")
+
+    @field_validator("tasks", mode="before")
+    @classmethod
+    def _empty_is_default(cls, tasks: Any) -> Any:
+        return {name: value or {} for name, value in tasks.items()} if isinstance(tasks, dict) else tasks
+
+    @model_validator(mode="after")
+    def _stages_use_known_tasks(self) -> PretrainSettings:
+        for number, stage in enumerate(self.stages):
+            for name in stage.tasks:
+                if name not in self.tasks:
+                    raise ValueError(f"stages.{number}.tasks: `{name}` is not in `tasks`{nearest(name, self.tasks)}")
+        for name in self.loss_weights:
+            if name not in self.tasks:
+                raise ValueError(f"loss_weights: `{name}` is not in `tasks`{nearest(name, self.tasks)}")
+        if len(self.tasks) > self.model.task_rows:
+            raise ValueError(f"{len(self.tasks)} tasks need model.task_rows ≥ {len(self.tasks)}")
+        return self
+
+    @property
+    def steps(self) -> int:
+        """Steps of all stages."""
+        return sum(stage.steps for stage in self.stages)
+
+    def task_names(self) -> list[str]:
+        """Names by task id: knowledge masking is 0 where it is used, the others follow in order."""
+        return sorted(self.tasks, key=lambda name: name != MASKING)
+
+    def build_tasks(self) -> dict[str, Task]:
+        """Build the tasks by name, in task-id order; `InputError` names a wrong key."""
+        built = {}
+        for name in self.task_names():
+            kind = find(name)
+            built[name] = kind(validate(kind.Settings, self.tasks[name], where=f"tasks.{name}"))
+        return built

@@ -1,0 +1,45 @@
+"""Progress for people: a bar on a terminal, a plain line at an interval elsewhere."""
+
+import sys
+import time
+
+from tqdm import tqdm
+
+from ernie_pipe.environment import is_terminal
+
+
+class Progress:
+    """Counts `total` units of work; `note` is the short text that follows the numbers."""
+
+    def __init__(self, title: str, total: int, *, unit: str = "step", initial: int = 0, interval: float = 15.0) -> None:
+        self._title, self._total, self._unit = title, total, unit
+        self._interval = interval
+        self._done, self._initial = initial, initial
+        self._begun = self._last = time.monotonic()
+        self._bar = (
+            tqdm(desc=title, total=total, unit=unit, initial=initial, file=sys.stderr, dynamic_ncols=True)
+            if is_terminal()
+            else None
+        )
+
+    def advance(self, done: int, note: str = "") -> None:
+        """Say that `done` units in all are finished."""
+        if self._bar is not None:
+            self._bar.set_postfix_str(note, refresh=False)
+            self._bar.update(done - self._done)
+        self._done = done
+        now = time.monotonic()
+        if self._bar is None and (now - self._last >= self._interval or done == self._total):
+            self._last = now
+            print(self._line(now, note), file=sys.stderr, flush=True)
+
+    def _line(self, now: float, note: str) -> str:
+        rate = (self._done - self._initial) / max(now - self._begun, 1e-9)
+        left = (self._total - self._done) / rate if rate > 0 else 0.0
+        text = f"{self._title}: {self._done}/{self._total} {self._unit}s, {rate:.2f}/s, {left:.0f} s left"
+        return f"{text}  {note}" if note else text
+
+    def close(self) -> None:
+        """Leave the bar as it is."""
+        if self._bar is not None:
+            self._bar.close()

@@ -1,0 +1,305 @@
+"""Raw files → records: splits of files, read in parallel, that together give every record exactly once.
+
+In: `Split`s (a byte range of a file and how to read it). Out: `Record` or `Rejected`, each with its file and
+line. A split owns the records that *begin* in its byte range, so any cut of a file gives the same records.
+"""
+
+import codecs
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any, BinaryIO
+
+import pyarrow.parquet as pq
+
+from ernie_pipe.corpus.storage import COMPRESSED, list_files, open_stream, resolve
+from ernie_pipe.errors import InputError
+
+FORMATS = {
+    ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl",
+    ".txt": "text", ".text": "text",
+    ".parquet": "parquet",
+}  # fmt: skip
+ROLES = ("text", "query", "response", "title")
+_SURROGATES = re.compile("[\ud800-\udfff]")
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """Bytes `start`..`end` of `path` (`end` −1: to the end; Parquet: row groups), read as `format`.
+
+    `documents` says what a record of a text file is: the `file`, a block between `blank-line`s, or a `line`.
+    """
+
+    path: str
+    source: str
+    format: str
+    start: int = 0
+    end: int = -1
+    lines_before: int = 0
+    encoding: str = "auto"
+    documents: str = "file"
+    text_field: str = "text"
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One document: its text (`\\n` between paragraphs) and where it comes from.
+
+    `segments` are (character offset, role) where a dialogue turn, query or title begins; `entities` are
+    (start, end, type) that the document brought along; `repaired` counts characters replaced by U+FFFD.
+    """
+
+    doc_id: str
+    source: str
+    text: str
+    title: str | None = None
+    label: str | None = None
+    segments: tuple[tuple[int, str], ...] = ()
+    entities: tuple[tuple[int, int, str], ...] = ()
+    repaired: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A record that cannot be used: `reason` is a short fixed phrase, `detail` says more."""
+
+    source: str
+    path: str
+    line: int
+    reason: str
+    detail: str
+    raw: str
+
+
+class Unusable(ValueError):
+    """Raised inside one record's parsing; `args` are (reason, detail)."""
+
+
+def format_of(path: str) -> str:
+    """Return `jsonl`, `text`, `parquet`, or `unknown` by the file's name, compression endings apart."""
+    name = path.lower()
+    for ending in COMPRESSED:
+        name = name.removesuffix(ending)
+    return next((kind for ending, kind in FORMATS.items() if name.endswith(ending)), "unknown")
+
+
+def plan_splits(path: str, template: Split, *, split_bytes: int) -> list[tuple[Split, int]]:
+    """Cut every file below `path` into (split, bytes); `template` carries source, encoding and the like."""
+    planned: list[tuple[Split, int]] = []
+    for file, size in list_files(path):
+        kind = format_of(file)
+        whole = replace(template, path=file, format=kind)
+        if kind == "parquet":
+            planned += _parquet_splits(whole, split_bytes)
+        elif size <= split_bytes or file.endswith(COMPRESSED) or kind == "unknown" or _is_whole(whole):
+            planned.append((whole, size))
+        else:
+            borders = [*range(0, size, split_bytes), size]
+            planned += [
+                (replace(whole, start=start, end=end), end - start)
+                for start, end in zip(borders, borders[1:], strict=False)
+            ]
+    return planned
+
+
+def _is_whole(split: Split) -> bool:
+    return split.format == "text" and split.documents == "file"
+
+
+def _parquet_splits(split: Split, split_bytes: int) -> list[tuple[Split, int]]:
+    system, inner = resolve(split.path)
+    try:
+        metadata = pq.ParquetFile(inner, filesystem=system).metadata
+    except Exception as error:
+        raise InputError(f"{split.path}: not a readable Parquet file: {error}") from None
+    planned: list[tuple[Split, int]] = []
+    first, size = 0, 0
+    for group in range(metadata.num_row_groups):
+        size += metadata.row_group(group).total_byte_size
+        if size >= split_bytes or group == metadata.num_row_groups - 1:
+            rows = sum(metadata.row_group(before).num_rows for before in range(first))
+            planned.append((replace(split, start=first, end=group + 1, lines_before=rows), size))
+            first, size = group + 1, 0
+    return planned
+
+
+def count_lines(split: Split) -> int:
+    """Return the number of newlines in the split's bytes (so that later splits know their line numbers)."""
+    left = split.end - split.start
+    lines = 0
+    with open_stream(split.path, split.start) as stream:
+        while left > 0 and (block := stream.read(min(left, 1 << 20))):
+            lines += block.count(b"\n")
+            left -= len(block)
+    return lines
+
+
+def read(split: Split) -> Iterator[Record | Rejected]:
+    """Yield every record of the split; what cannot be used comes back as `Rejected`, never as an exception."""
+    if split.format == "unknown":
+        known = ", ".join(sorted(FORMATS))
+        yield Rejected(split.source, split.path, 1, "unknown format", f"known endings: {known}", "")
+        return
+    items = _read_parquet(split) if split.format == "parquet" else _read_blocks(split)
+    for line, value in items:
+        try:
+            yield _record(split, line, value)
+        except Unusable as error:
+            reason, detail = error.args
+            yield Rejected(split.source, split.path, line, reason, detail, _preview(value))
+
+
+def _preview(value: bytes | dict) -> str:
+    text = value[:400].decode("utf-8", "replace") if isinstance(value, bytes) else repr(value)
+    return text[:200]
+
+
+def _read_parquet(split: Split) -> Iterator[tuple[int, dict]]:
+    system, inner = resolve(split.path)
+    file = pq.ParquetFile(inner, filesystem=system)
+    line = split.lines_before
+    for batch in file.iter_batches(batch_size=256, row_groups=list(range(split.start, split.end))):
+        for row in batch.to_pylist():
+            line += 1
+            yield line, row
+
+
+def _read_blocks(split: Split) -> Iterator[tuple[int, bytes]]:
+    with open_stream(split.path, max(0, split.start - 1)) as stream:
+        if split.format == "text" and split.documents == "file":
+            yield 1, stream.read()
+        elif split.format == "text" and split.documents == "blank-line":
+            yield from _blank_line_blocks(split, stream)
+        else:
+            yield from ((number, line) for number, _, line in _lines(split, stream) if line.strip())
+
+
+def _lines(split: Split, stream: BinaryIO, *, beyond: bool = False) -> Iterator[tuple[int, int, bytes]]:
+    """Yield (line number, byte offset, line) of the lines that begin in the split (or, `beyond`, also after)."""
+    offset, number = split.start, split.lines_before
+    if split.start > 0:
+        skipped = stream.readline()
+        offset = split.start - 1 + len(skipped)
+        number += len(skipped) > 1
+    while (beyond or split.end < 0 or offset < split.end) and (line := stream.readline()):
+        number += 1
+        yield number, offset, line
+        offset += len(line)
+
+
+def _blank_line_blocks(split: Split, stream: BinaryIO) -> Iterator[tuple[int, bytes]]:
+    """Yield the blocks whose preceding blank line lies in the split (the first block belongs to byte 0)."""
+    block: list[bytes] = []
+    first = 1
+    owned = split.start == 0
+    for number, offset, line in _lines(split, stream, beyond=True):
+        if line.strip():
+            if owned:
+                first = first if block else number
+                block.append(line)
+            continue
+        if block:
+            yield first, b"".join(block)
+            block = []
+        if 0 <= split.end <= offset:
+            return
+        owned = True
+    if block:
+        yield first, b"".join(block)
+
+
+def _record(split: Split, line: int, value: bytes | dict) -> Record:
+    if split.format == "text":
+        assert isinstance(value, bytes)
+        name = split.path.rsplit("/", 1)[-1]
+        doc_id = name if split.documents == "file" else f"{name}#{line}"
+        return _finish(split, doc_id, {"text": _decode(value, split.encoding)})
+    row = _parse_json(value) if isinstance(value, bytes) else value
+    given = row.get("id", row.get("doc_id"))
+    doc_id = str(given) if given is not None else f"{split.path.rsplit('/', 1)[-1]}#{line}"
+    return _finish(split, doc_id, row)
+
+
+def _parse_json(line: bytes) -> dict[str, Any]:
+    try:
+        row = json.loads(line.decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        raise Unusable("not UTF-8", f"byte {error.start} of the line") from None
+    except (ValueError, RecursionError) as error:
+        raise Unusable("not JSON", str(error)) from None
+    if not isinstance(row, dict):
+        raise Unusable("not a JSON object", f"found a {type(row).__name__}")
+    return row
+
+
+def _decode(data: bytes, encoding: str) -> str:
+    tried = ("utf-8-sig", "gb18030") if encoding == "auto" else (encoding,)
+    if encoding == "auto" and data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        tried = ("utf-16",)
+    for name in tried:
+        try:
+            return data.decode(name)
+        except UnicodeDecodeError:
+            continue
+    raise Unusable("does not decode", f"tried {', '.join(tried)}; name the right one with `encoding`")
+
+
+def _finish(split: Split, doc_id: str, row: dict[str, Any]) -> Record:
+    if row.get("turns") is not None:
+        text, segments = _join_turns(row["turns"])
+    else:
+        text, segments = row.get(split.text_field), ()
+    if not isinstance(text, str):
+        found = "nothing" if text is None else f"a {type(text).__name__}"
+        raise Unusable("no text", f"the field `{split.text_field}` holds {found}; fields: {', '.join(map(str, row))}")
+    repaired = len(_SURROGATES.findall(text))
+    if repaired:
+        text = _SURROGATES.sub("\ufffd", text)
+    if not segments:
+        text = text.replace("\r\n", "\n").replace("\r", "\n")
+    if not text.strip():
+        raise Unusable("empty", "no character but white space")
+    label, title = row.get("label"), row.get("title")
+    return Record(
+        doc_id=_SURROGATES.sub("\ufffd", doc_id),
+        source=split.source,
+        text=text,
+        title=_SURROGATES.sub("\ufffd", title) if isinstance(title, str) else None,
+        label=None if label is None else str(label),
+        segments=segments,
+        entities=_given_entities(row.get("entities"), text),
+        repaired=repaired,
+    )
+
+
+def _join_turns(turns: Any) -> tuple[str, tuple[tuple[int, str], ...]]:
+    """Join dialogue turns by newlines; strings alternate query and response, mappings name their `role`."""
+    if not isinstance(turns, list) or not turns:
+        raise Unusable("bad turns", "`turns` must be a list of strings or of {role, text}")
+    text, segments = "", []
+    for number, turn in enumerate(turns):
+        role, words = (ROLES[1 + number % 2], turn) if isinstance(turn, str) else _turn(turn, number)
+        text += "\n" if text else ""
+        segments.append((len(text), role))
+        text += " ".join(words.split("\n")).replace("\r", " ")
+    return text, tuple(segments)
+
+
+def _turn(turn: Any, number: int) -> tuple[str, str]:
+    if not isinstance(turn, dict) or turn.get("role") not in ROLES or not isinstance(turn.get("text"), str):
+        raise Unusable("bad turns", f"turn {number + 1} needs `text` and a `role` of {', '.join(ROLES)}")
+    return turn["role"], turn["text"]
+
+
+def _given_entities(entities: Any, text: str) -> tuple[tuple[int, int, str], ...]:
+    if entities is None:
+        return ()
+    try:
+        spans = [(int(item["start"]), int(item["end"]), str(item["type"])) for item in entities]
+    except (TypeError, KeyError, ValueError):
+        raise Unusable("bad entities", "each needs start, end (characters) and type") from None
+    if any(not 0 <= start < end <= len(text) for start, end, _ in spans):
+        raise Unusable("bad entities", f"an offset lies outside the text of {len(text)} characters")
+    return tuple(sorted(spans))

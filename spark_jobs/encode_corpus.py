@@ -1,0 +1,181 @@
+"""Segmented documents + tokenizer → passages (Arrow IPC and a manifest) that training maps into memory.
+
+    spark-submit spark_jobs/encode_corpus.py --input SEGMENTED --tokenizer TOKENIZER --output PASSAGES
+"""
+
+import argparse
+import hashlib
+import shutil
+import sys
+import time
+from collections import Counter
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+from pydantic import Field
+
+from ernie_pipe.config import Settings, add_arguments, from_arguments
+from ernie_pipe.corpus import manifest as manifests
+from ernie_pipe.corpus import schema
+from ernie_pipe.corpus.storage import resolve
+from ernie_pipe.corpus.writer import ShardWriter
+from ernie_pipe.errors import InputError
+from ernie_pipe.text import encode as encoding
+from ernie_pipe.text.document import ROLES
+
+BATCH_ROWS = 1024
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "special_tokens_map.json")
+
+
+class EncodeSettings(Settings):
+    """Settings of the job."""
+
+    input: str = Field(description="folder of segmented documents")
+    tokenizer: str = Field(description="transformers tokenizer folder, for example from `ernie-pipe vocab`")
+    output: str = Field(description="folder for the passages")
+    max_tokens: int = Field(512, ge=8, le=65_536, description="tokens of a passage with [CLS] and [SEP]")
+    offsets: bool = Field(False, description="keep the character offsets of every token")
+    held_out: float = Field(0.0, ge=0, lt=1, description="share of documents kept aside for evaluation")
+
+
+def main(argv: list[str]) -> int:
+    """Run the job with command-line arguments; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="ernie-pipe encode", description=__doc__.split("\n")[0])
+    add_arguments(parser, EncodeSettings)
+    parser.add_argument("--overwrite", action="store_true", help="replace a result of another configuration")
+    args = parser.parse_args(argv)
+    settings = from_arguments(EncodeSettings, args)
+    made = encode(settings, overwrite=args.overwrite)
+    counts = made.counts
+    share = counts["unknown"] / max(1, counts["tokens"])
+    print(
+        f"{settings.output}: {counts['passages']} passages, {counts['tokens']} tokens of {counts['kept']} documents, "
+        f"{share:.3%} [UNK]; {counts['rejected']} documents without a token"
+    )
+    if share > 0.02:
+        worst = " ".join(list(made.details["most_frequent_unknown"])[:20])
+        print(f"warning: the vocabulary does not fit this text well; most frequent [UNK]: {worst}", file=sys.stderr)
+    return 0
+
+
+def encode(settings: EncodeSettings, *, overwrite: bool = False) -> manifests.Manifest:
+    """Encode the documents and commit the manifest; a finished equal result is left as it is."""
+    began = time.monotonic()
+    corpus = manifests.read(settings.input, "segmented")
+    encoder = encoding.load_encoder(settings.tokenizer)
+    config = {
+        "input": corpus.data_fingerprint,
+        "tokenizer": encoder.fingerprint,
+        "max_tokens": settings.max_tokens,
+        "offsets": settings.offsets,
+        "held_out": settings.held_out,
+    }
+    if manifests.is_done(settings.output, config, overwrite=overwrite):
+        print(f"{settings.output}: already done with this configuration", file=sys.stderr)
+        return manifests.read(settings.output, "passages")
+    import session
+
+    spark = session.start("encode")
+    tokenizer = str(Path(settings.tokenizer).resolve() / "tokenizer.json")
+    name = session.ship(spark, f"tokenizer-{encoder.fingerprint}.json", Path(tokenizer).read_bytes())
+    tasks = [
+        {"number": number, "path": f"{settings.input}/{shard['name']}"} for number, shard in enumerate(corpus.shards)
+    ]
+    type_ids = {kind: number for number, kind in enumerate(corpus.details["entity_types"], start=1)}
+    options = settings.model_dump(include={"max_tokens", "offsets", "held_out"})
+    work = partial(encode_task, output=settings.output, tokenizer_name=name, type_ids=type_ids, options=options)
+    summaries = session.run_tasks(spark, tasks, work, "encode")
+    counts = manifests.add_up(summary["counts"] for summary in summaries)
+    if not counts["passages"]:
+        raise InputError(f"nothing to encode: 0 passages of {counts['in']} documents in {settings.input}")
+    unknown = Counter(manifests.add_up(summary["unknown_texts"] for summary in summaries))
+    _copy_tokenizer(settings.tokenizer, settings.output)
+    return manifests.commit(
+        settings.output,
+        manifests.Manifest(
+            kind="passages",
+            config=config,
+            counts=counts,
+            shards=[shard for summary in summaries for shard in summary["shards"]],
+            details={
+                "tokenizer": encoder.fingerprint,
+                "vocab_size": encoder.size,
+                "batch_rows": BATCH_ROWS,
+                "unit_bits": encoding.UNIT_BITS,
+                "entity_types": type_ids,
+                "roles": list(ROLES),
+                "most_frequent_unknown": dict(unknown.most_common(100)),
+                "segmented": corpus.config,
+            },
+            seconds={"tasks": counts.pop("seconds"), "wall": round(time.monotonic() - began, 2)},
+        ),
+    )
+
+
+def _copy_tokenizer(source: str, output: str) -> None:
+    """Keep the tokenizer beside the ids it made: training and export need nothing else."""
+    target = Path(output) / "tokenizer"
+    target.mkdir(parents=True, exist_ok=True)
+    for name in TOKENIZER_FILES:
+        if (Path(source) / name).is_file():
+            shutil.copyfile(Path(source) / name, target / name)
+
+
+def is_held_out(doc_id: str, share: float) -> bool:
+    """Return whether a document is kept aside: decided by its id alone, so that it never moves."""
+    value = int.from_bytes(hashlib.blake2b(doc_id.encode(), digest_size=8).digest(), "big")
+    return value < share * 2**64
+
+
+def encode_task(
+    task: dict[str, Any], *, output: str, tokenizer_name: str, type_ids: dict[str, int], options: dict[str, Any]
+) -> dict[str, Any]:
+    """Encode one shard of documents into a shard of passages (and one of held-out passages)."""
+    from pyspark import SparkFiles
+
+    began = time.monotonic()
+    encoder = encoding.load_encoder_file(SparkFiles.get(tokenizer_name))
+    columns = schema.passages_schema(encoder.size)
+    to_batch = partial(schema.passages_batch, schema=columns, offsets=options["offsets"])
+    writers = {
+        split: ShardWriter(output, task["number"], "arrow", columns, to_batch, batch_rows=BATCH_ROWS)
+        for split in ("train", "held_out")
+    }
+    tally = encoding.Tally()
+    counts: Counter[str] = Counter()
+    system, inner = resolve(task["path"])
+    for batch in pq.ParquetFile(inner, filesystem=system).iter_batches(batch_size=256):
+        for document in schema.segmented_rows(batch):
+            passages = encoding.encode_document(
+                encoder, document, max_tokens=options["max_tokens"], type_ids=type_ids, tally=tally
+            )
+            split = "held_out" if is_held_out(document.doc_id, options["held_out"]) else "train"
+            counts.update({"in": 1, "kept" if passages else "rejected": 1, f"{split}_passages": len(passages)})
+            for passage in passages:
+                writers[split].append((document, passage))
+    shards = [{**entry, "split": split} for split, writer in writers.items() for entry in writer.close()]
+    return {
+        "shards": shards,
+        "unknown_texts": dict(tally.unknown_texts.most_common(1000)),
+        "counts": {
+            **{name: counts[name] for name in ("in", "kept", "rejected", "train_passages", "held_out_passages")},
+            "duplicate": 0,
+            "passages": sum(shard["rows"] for shard in shards),
+            "tokens": tally.tokens,
+            "unknown": tally.unknown,
+            "sentences": tally.sentences,
+            "split_sentences": tally.split_sentences,
+            "sentences_without_token": tally.sentences_without_token,
+            "units": dict(tally.units),
+            "units_without_token": dict(tally.units_without_token),
+            "seconds": round(time.monotonic() - began, 3),
+        },
+    }
+
+
+if __name__ == "__main__":
+    import session
+
+    sys.exit(session.run_job(main))
