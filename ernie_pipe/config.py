@@ -136,11 +136,11 @@ def add_arguments(parser: argparse.ArgumentParser, cls: type[Settings], *, skip:
         if kind is None or name in skip:
             continue
         flag = "--" + name.replace("_", "-")
-        text = (field.description or "").replace("%", "%%") + f" (default: {field.get_default(call_default_factory=True)})"
+        text = (field.description or "").replace(
+            "%", "%%"
+        ) + f" (default: {field.get_default(call_default_factory=True)})"
         if kind is bool:
-            parser.add_argument(
-                flag, action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help=text
-            )
+            parser.add_argument(flag, action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help=text)
         elif kind is list:
             parser.add_argument(flag, nargs="+", default=argparse.SUPPRESS, help=text)
         else:

@@ -9,7 +9,7 @@ _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _MIX_1, _MIX_2 = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 
 
-def mix(key: np.ndarray) -> np.ndarray:
+def mix(key: np.ndarray | np.uint64) -> np.ndarray:
     """Scramble uint64 keys: SplitMix64's output function (Steele, Lea and Flood 2014)."""
     with np.errstate(over="ignore"):
         z = np.asarray(key, dtype=np.uint64) + _GOLDEN
@@ -20,13 +20,13 @@ def mix(key: np.ndarray) -> np.ndarray:
 
 def key(*parts: int | np.ndarray) -> np.ndarray:
     """Return a key that depends on every part and on their order; array parts broadcast."""
-    result = np.uint64(0x6A09E667F3BCC909)
+    result = np.array(0x6A09E667F3BCC909, dtype=np.uint64)
     for part in parts:
         number = np.asarray(part)
         if number.dtype != np.uint64:
             number = number.astype(np.int64).view(np.uint64)
         result = mix(np.bitwise_xor(mix(result), number))
-    return np.asarray(result)
+    return result
 
 
 def uniform(keys: np.ndarray, stream: int = 0) -> np.ndarray:

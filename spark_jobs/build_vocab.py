@@ -1,7 +1,7 @@
 """Segmented documents → a character and wordpiece vocabulary as a transformers tokenizer folder.
 
-    spark-submit spark_jobs/build_vocab.py --input SEGMENTED --output TOKENIZER [--size N]
-    spark-submit spark_jobs/build_vocab.py --vocab vocab.txt --output TOKENIZER     (a given vocabulary)
+spark-submit spark_jobs/build_vocab.py --input SEGMENTED --output TOKENIZER [--size N]
+spark-submit spark_jobs/build_vocab.py --vocab vocab.txt --output TOKENIZER     (a given vocabulary)
 """
 
 import argparse
@@ -104,7 +104,7 @@ def _coverage(counted: list[tuple[str, int]], tokens: set[str], lowercase: bool)
 def count_corpus(folder: str, corpus: manifests.Manifest) -> list[tuple[str, int]]:
     """Count characters and runs of other scripts over all shards, most frequent first."""
     import session
-    from pyspark.sql import functions as F  # noqa: N812
+    from pyspark.sql import functions as F
 
     spark = session.start("vocab")
     session.carry_code_of(count_shard)

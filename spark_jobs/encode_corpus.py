@@ -1,6 +1,6 @@
 """Segmented documents + tokenizer → passages (Arrow IPC and a manifest) that training maps into memory.
 
-    spark-submit spark_jobs/encode_corpus.py --input SEGMENTED --tokenizer TOKENIZER --output PASSAGES
+spark-submit spark_jobs/encode_corpus.py --input SEGMENTED --tokenizer TOKENIZER --output PASSAGES
 """
 
 import argparse
@@ -56,7 +56,10 @@ def main(argv: list[str]) -> int:
     )
     if share > 0.02:
         worst = " ".join(list(made.details["most_frequent_unknown"])[:20])
-        print(f"warning: the vocabulary does not fit this text well; most frequent [UNK]: {worst}", file=sys.stderr)
+        print(
+            f"warning: the vocabulary does not fit this text well; most frequent [UNK]: {worst}",
+            file=sys.stderr,
+        )
     return 0
 
 
@@ -130,7 +133,12 @@ def is_held_out(doc_id: str, share: float) -> bool:
 
 
 def encode_task(
-    task: dict[str, Any], *, output: str, tokenizer_name: str, type_ids: dict[str, int], options: dict[str, Any]
+    task: dict[str, Any],
+    *,
+    output: str,
+    tokenizer_name: str,
+    type_ids: dict[str, int],
+    options: dict[str, Any],
 ) -> dict[str, Any]:
     """Encode one shard of documents into a shard of passages (and one of held-out passages)."""
     from pyspark import SparkFiles

@@ -35,7 +35,8 @@ class Source(Settings):
     name: str = Field("", description="name of the source; empty: the file's or folder's own")
     encoding: str = Field("auto", description="text encoding; auto tries UTF-8, then GB18030")
     documents: Literal["file", "blank-line", "line"] = Field(
-        "file", description="what one document of a .txt file is: the file, a block between blank lines, a line"
+        "file",
+        description="what one document of a .txt file is: the file, a block between blank lines, a line",
     )
     text_field: str = Field("text", description="field or column that holds the text (jsonl, parquet)")
 
@@ -197,9 +198,7 @@ def count_task(task: dict[str, Any]) -> dict[str, Any]:
     return {"lines": document.count_lines(document.Split(*task["split"]))}
 
 
-def segment_task(
-    task: dict[str, Any], *, output: str, lexicon_name: str, options: dict[str, Any]
-) -> dict[str, Any]:
+def segment_task(task: dict[str, Any], *, output: str, lexicon_name: str, options: dict[str, Any]) -> dict[str, Any]:
     """Segment the task's splits into one shard (and one of rejected records); returns the summary."""
     from pyspark import SparkFiles
 

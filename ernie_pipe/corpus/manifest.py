@@ -13,7 +13,11 @@ from ernie_pipe.errors import InputError
 SCHEMA_VERSION = 1
 NAME = "manifest.json"
 REJECTED = "_rejected"
-_MADE_BY = {"segmented": "ernie-pipe segment", "passages": "ernie-pipe encode", "tokenizer": "ernie-pipe vocab"}
+_MADE_BY = {
+    "segmented": "ernie-pipe segment",
+    "passages": "ernie-pipe encode",
+    "tokenizer": "ernie-pipe vocab",
+}
 
 
 @dataclass(frozen=True)
@@ -85,9 +89,7 @@ def is_done(folder: str, config: Mapping[str, Any], *, overwrite: bool = False) 
         return False
     if found.config_hash == content_hash(config):
         return True
-    keys = sorted(
-        key for key in {*config, *found.config} if _json(config.get(key)) != _json(found.config.get(key))
-    )
+    keys = sorted(key for key in {*config, *found.config} if _json(config.get(key)) != _json(found.config.get(key)))
     raise InputError(
         f"{folder}: holds a finished result of another configuration (differs: {', '.join(keys) or 'kind'}); "
         "choose another --output or add --overwrite"

@@ -3,6 +3,7 @@
 Spans are characters of `text` in segmented documents, tokens in passages.
 """
 
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
@@ -126,12 +127,12 @@ def _span_arrays(column: pa.ListArray) -> list[np.ndarray]:
     bounds = [column.values.field(name).to_numpy(zero_copy_only=False) for name in ("start", "end")]
     both = np.stack(bounds, axis=1)
     offsets = column.offsets.to_numpy()
-    return [both[start:end] for start, end in zip(offsets, offsets[1:], strict=False)]
+    return [both[start:end] for start, end in itertools.pairwise(offsets)]
 
 
 def _list_slices(column: pa.ListArray, values: pa.Array) -> list[pa.Array]:
     offsets = column.offsets.to_pylist()
-    return [values.slice(start, end - start) for start, end in zip(offsets, offsets[1:], strict=False)]
+    return [values.slice(start, end - start) for start, end in itertools.pairwise(offsets)]
 
 
 def rejected_batch(rows: Iterable[Rejected]) -> pa.RecordBatch:
@@ -140,9 +141,7 @@ def rejected_batch(rows: Iterable[Rejected]) -> pa.RecordBatch:
     return pa.RecordBatch.from_pylist([{name: getattr(row, name) for name in names} for row in rows], REJECTED)
 
 
-def passages_batch(
-    rows: Sequence[tuple[Segmented, Passage]], schema: pa.Schema, *, offsets: bool
-) -> pa.RecordBatch:
+def passages_batch(rows: Sequence[tuple[Segmented, Passage]], schema: pa.Schema, *, offsets: bool) -> pa.RecordBatch:
     """Columns of passages; `offsets` keeps the start and end characters of each token (start, end, start, …)."""
     passages = [passage for _, passage in rows]
     columns = [
@@ -154,10 +153,7 @@ def passages_batch(
         _flat([passage.entity_types for passage in passages], pa.uint8()),
         _flat([passage.sentence_starts for passage in passages], pa.uint16()),
         pa.array(
-            [
-                [{"start": start, "role": ROLES.index(role)} for start, role in passage.segments]
-                for passage in passages
-            ],
+            [[{"start": start, "role": ROLES.index(role)} for start, role in passage.segments] for passage in passages],
             schema.field("segments").type,
         ),
         pa.array([document.label for document, _ in rows], pa.string()),

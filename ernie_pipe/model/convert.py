@@ -143,8 +143,7 @@ def load_run(folder: str) -> tuple[MultiTaskModel, runs.Run, int]:
     if step is None:
         raise InputError(f"{folder}: no checkpoint yet: run `ernie-pipe pretrain` first")
     encoder = load_encoder(str(path / "tokenizer"))
-    names = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
-    special = SpecialIds(*(encoder.vocab[name] for name in names), size=encoder.size)
+    special = SpecialIds.of(encoder)
     settings, tasks = found.settings, found.settings.build_tasks()
     if settings.init_from is None:
         config = ernie_config(settings, special, list(tasks))
@@ -167,7 +166,7 @@ def export(run: str, output: str, *, format: str = "ernie", task: str | None = N
     if task is not None and task not in found.task_names:
         raise InputError(f"unknown task `{task}`; this run has {', '.join(found.task_names)}")
     state = _to_transformers(checkpoint.without_aliases(model), format)
-    config = model.config
+    config: Any = model.config
     if format == "bert":
         row = found.task_names.index(task) if task else 0
         state["bert." + SEGMENT_ROWS] = state["bert." + SEGMENT_ROWS] + state.pop("bert." + TASK_ROWS)[row]

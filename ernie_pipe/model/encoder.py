@@ -66,7 +66,9 @@ def _variable_length(
         raise ValueError("variable-length attention has no dropout: set model.attention_dropout to 0 on CUDA")
     q, k, v = (part[0].transpose(0, 1).contiguous() for part in (query, key, value))
     starts, longest = packing.starts, packing.longest
-    return varlen_attn(q, k, v, starts, starts, longest, longest, scale=scaling)[None]
+    out = varlen_attn(q, k, v, starts, starts, longest, longest, scale=scaling)
+    assert isinstance(out, Tensor)
+    return out[None]
 
 
 def _no_mask(*_: object, **__: object) -> None:

@@ -17,11 +17,11 @@ MASKING = "knowledge_masking"
 
 
 class TaskOutput(NamedTuple):
-    """Sums over the M positions of one task: loss (differentiable), right answers, M itself."""
+    """Sums over the M positions of one task: loss (differentiable), right answers, M."""
 
     loss: Tensor
     correct: Tensor
-    count: int
+    positions: int
 
 
 class MultiTaskModel(nn.Module):
@@ -35,7 +35,7 @@ class MultiTaskModel(nn.Module):
         super().__init__()
         self.config = config
         self.tasks = dict(tasks)
-        self.encoder = build_encoder(config, pooler=any(task.pooled for task in tasks.values()))
+        self.encoder: Any = build_encoder(config, pooler=any(task.pooled for task in tasks.values()))
         self.heads = nn.ModuleDict({name: task.build_head(config) for name, task in tasks.items()})
         for head in self.heads.values():
             head.apply(self.encoder._init_weights)
@@ -84,4 +84,4 @@ class MultiTaskModel(nn.Module):
         parameters = list(self.heads[name].parameters())
         if self.tasks[name].pooled:
             parameters += list(self.encoder.pooler.parameters())
-        return sum((parameter.sum() * 0.0 for parameter in parameters), torch.zeros(()))  # type: ignore[return-value]
+        return sum((parameter.sum() * 0.0 for parameter in parameters), torch.zeros(()))

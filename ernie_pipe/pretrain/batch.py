@@ -13,6 +13,7 @@ from ernie_pipe.corpus.reader import Passages
 from ernie_pipe.pretrain.plan import Plan, Slots
 from ernie_pipe.tasks import Example, PackedBatch, Targets, Task
 from ernie_pipe.tasks.knowledge_masking import KnowledgeMasking
+from ernie_pipe.text.encode import SPECIAL_TOKENS, Encoder
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,12 @@ class SpecialIds:
     sep: int
     mask: int
     size: int
+
+    @staticmethod
+    def of(encoder: Encoder) -> "SpecialIds":
+        """Look the special tokens up in a vocabulary."""
+        pad, unk, cls, sep, mask = (encoder.vocab[name] for name in SPECIAL_TOKENS)
+        return SpecialIds(pad, unk, cls, sep, mask, encoder.size)
 
     @property
     def all(self) -> list[int]:
@@ -78,7 +85,10 @@ def pack(examples: Sequence[Example], slots: Slots, special: SpecialIds) -> Pack
     """Lay out `[CLS] A [SEP] B [SEP]` of every example one after another."""
     cls, sep = np.array([special.cls]), np.array([special.sep])
     none = np.zeros(1, dtype=np.uint8)
-    ids, bits, types, lengths = [], [], [], []
+    ids: list[np.ndarray] = []
+    bits: list[np.ndarray] = []
+    types: list[np.ndarray] = []
+    lengths: list[int] = []
     for example in examples:
         before = len(ids)
         ids.append(cls)

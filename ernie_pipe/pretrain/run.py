@@ -42,8 +42,7 @@ def special_ids(data: str, manifest: Manifest) -> SpecialIds:
             f"{data}/tokenizer does not fit the encoded corpus: its fingerprint is {encoder.fingerprint[:12]}, the "
             f"passages were made with {expected[:12]}; encode the corpus again with the tokenizer you want"
         )
-    names = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
-    return SpecialIds(*(encoder.vocab[name] for name in names), size=encoder.size)
+    return SpecialIds.of(encoder)
 
 
 def create_or_check(run: Path, settings: PretrainSettings, data: str, manifest: Manifest) -> None:

@@ -91,16 +91,16 @@ class PretrainSettings(Settings):
     seed: int = Field(1, ge=0, description="seed of weights, data order, masks and dropout")
     processes: int | None = Field(None, gt=0, description="processes that must take part; none: any number")
     precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="auto: bf16 on GPUs that have it")
-    model: ModelSettings = Field(default_factory=ModelSettings, description="encoder")
+    model: ModelSettings = Field(default=ModelSettings(), description="encoder")
     init_from: str | None = Field(None, description="transformers BERT / ERNIE folder to start from")
     tasks: dict[str, dict[str, Any]] = Field(
         default={MASKING: {}}, description="tasks and their settings, in the order of their task ids"
     )
     loss_weights: dict[str, float] = Field(default={}, description="task → weight of its loss (1 where not named)")
     stages: list[Stage] = Field(description="continual schedule", min_length=1)
-    batch: BatchSettings = Field(default_factory=BatchSettings, description="filling of steps")
-    optimizer: OptimizerSettings = Field(default_factory=OptimizerSettings, description="optimiser")
-    checkpoint: CheckpointSettings = Field(default_factory=CheckpointSettings, description="checkpoints")
+    batch: BatchSettings = Field(default=BatchSettings(), description="filling of steps")
+    optimizer: OptimizerSettings = Field(default=OptimizerSettings(), description="optimiser")
+    checkpoint: CheckpointSettings = Field(default=CheckpointSettings(), description="checkpoints")
     log_every: int = Field(10, gt=0, description="steps between lines in the log")
     trackers: list[str] = Field(default=["tensorboard"], description="Accelerate's trackers by name")
 

@@ -61,13 +61,13 @@ class Tally:
             output = outputs[name]
             self._sums[row, 0] += output.loss.detach()
             self._sums[row, 1] += output.correct
-            self._sums[row, 2] += output.count
+            self._sums[row, 2] += output.positions
 
     def take(self, accelerator: Accelerator) -> dict[str, float]:
         """Return `loss/TASK` and `accuracy/TASK` over all ranks and start again."""
         sums = accelerator.reduce(self._sums, "sum").cpu()
         self._sums.zero_()
-        means = {}
+        means: dict[str, float] = {}
         for (loss, correct, count), name in zip(sums.tolist(), self._tasks, strict=True):
             if count:
                 means |= {f"loss/{name}": loss / count, f"accuracy/{name}": correct / count}
@@ -217,9 +217,7 @@ class Trainer:
     def _loss(self, outputs: dict[str, TaskOutput], counts: dict[str, float]) -> torch.Tensor:
         """Return the loss to differentiate: sums over global counts, times ranks because DDP takes the mean."""
         weights = self.settings.loss_weights
-        terms = [
-            output.loss * (weights.get(name, 1.0) / max(1.0, counts[name])) for name, output in outputs.items()
-        ]
+        terms = [output.loss * (weights.get(name, 1.0) / max(1.0, counts[name])) for name, output in outputs.items()]
         return torch.stack(terms).sum() * self.accelerator.num_processes
 
     def _dropout_seed(self, micro_batch: int) -> int:
@@ -237,9 +235,7 @@ class Trainer:
     def _save(self) -> None:
         if self.accelerator.is_main_process:
             model = self.accelerator.unwrap_model(self.model)
-            checkpoint.save(
-                self.folder, self.step, model, self.optimizer.optimizer, keep=self.settings.checkpoint.keep
-            )
+            checkpoint.save(self.folder, self.step, model, self.optimizer.optimizer, keep=self.settings.checkpoint.keep)
         self.accelerator.wait_for_everyone()
 
     def _listen(self) -> None:

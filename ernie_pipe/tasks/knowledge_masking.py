@@ -83,13 +83,9 @@ class KnowledgeMasking(Task):
     def rule(self, levels: dict[str, float] | None = None) -> MaskingRule:
         """Return the masking rule, with the levels of a stage in place of the task's own."""
         settings = self.settings
-        return MaskingRule(
-            levels or settings.levels, settings.rate, settings.mask, settings.random, settings.scope
-        )
+        return MaskingRule(levels or settings.levels, settings.rate, settings.mask, settings.random, settings.scope)
 
-    def targets(
-        self, batch: PackedBatch, number: int, levels: dict[str, float] | None = None
-    ) -> Targets:
+    def targets(self, batch: PackedBatch, number: int, levels: dict[str, float] | None = None) -> Targets:
         """Mask `batch.input_ids` in place and return what was hidden."""
         maskable = batch.maskable
         if not self.settings.other_tasks:

@@ -5,6 +5,7 @@ line. A split owns the records that *begin* in its byte range, so any cut of a f
 """
 
 import codecs
+import itertools
 import json
 import re
 from collections.abc import Iterator
@@ -98,8 +99,7 @@ def plan_splits(path: str, template: Split, *, split_bytes: int) -> list[tuple[S
         else:
             borders = [*range(0, size, split_bytes), size]
             planned += [
-                (replace(whole, start=start, end=end), end - start)
-                for start, end in zip(borders, borders[1:], strict=False)
+                (replace(whole, start=start, end=end), end - start) for start, end in itertools.pairwise(borders)
             ]
     return planned
 
@@ -250,7 +250,7 @@ def _finish(split: Split, doc_id: str, row: dict[str, Any]) -> Record:
     if row.get("turns") is not None:
         text, segments = _join_turns(row["turns"])
     else:
-        text, segments = row.get(split.text_field), ()
+        text, segments = row.get(split.text_field), ()  # type: ignore[assignment]
     if not isinstance(text, str):
         found = "nothing" if text is None else f"a {type(text).__name__}"
         raise Unusable("no text", f"the field `{split.text_field}` holds {found}; fields: {', '.join(map(str, row))}")

@@ -5,6 +5,7 @@ only other runs go through the tokenizer. The result equals the transformers tok
 """
 
 import hashlib
+import itertools
 import json
 import unicodedata
 from collections import Counter
@@ -246,7 +247,10 @@ def unit_bits(
         ("phrase", row.phrases, WORD_START | PHRASE_START, IN_PHRASE),
         ("entity", row.entities, WORD_START | ENTITY_START, IN_ENTITY),
     ):
-        first, last = np.searchsorted(encoding.starts, bounds[:, 0]), np.searchsorted(encoding.starts, bounds[:, 1])
+        first, last = (
+            np.searchsorted(encoding.starts, bounds[:, 0]),
+            np.searchsorted(encoding.starts, bounds[:, 1]),
+        )
         full = first < last
         tally.units[name] += int(full.sum())
         tally.units_without_token[name] += int((~full).sum())
@@ -287,8 +291,9 @@ def cut_passages(
     """
     borders = [*sentences.tolist(), size]
     passages: list[tuple[int, int, list[int]]] = []
-    first, starts = 0, []
-    for start, end in zip(borders, borders[1:], strict=False):
+    first = 0
+    starts: list[int] = []
+    for start, end in itertools.pairwise(borders):
         if starts and end - first > room:
             passages.append((first, start, starts))
             first, starts = start, []

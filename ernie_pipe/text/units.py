@@ -91,9 +91,7 @@ def load_segmenter(lexicon_path: str, *, engine: str, hmm: bool, tagged_entities
     return Segmenter(load_engine(engine, hmm=hmm), lexicons.load(lexicon_path), tagged_entities)
 
 
-def _claim(
-    units: Units, text: str, claimed: bytearray, found: Iterable[tuple[int, int, str]], source: str
-) -> None:
+def _claim(units: Units, text: str, claimed: bytearray, found: Iterable[tuple[int, int, str]], source: str) -> None:
     for start, end, kind in found:
         if cuts_latin(text, start) or cuts_latin(text, end):
             units.refused += 1

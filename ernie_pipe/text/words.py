@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+from collections.abc import Callable
 from importlib import metadata, resources
 from typing import Protocol
 
@@ -75,7 +76,7 @@ class Jieba:
         return [(pair.word, pair.flag) for pair in self._tagger.lcut(text, HMM=self._hmm)]
 
 
-_BUILT_IN = {"rjieba": RJieba, "jieba": Jieba}
+_BUILT_IN: dict[str, Callable[..., WordEngine]] = {"rjieba": RJieba, "jieba": Jieba}
 
 
 def engine_names() -> list[str]:

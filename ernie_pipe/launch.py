@@ -1,0 +1,63 @@
+"""`ernie-pipe pretrain`: the `accelerate launch` line that really starts what was asked for.
+
+With accelerate 1.15 `--num_processes 2 --cpu` starts one process, and one thread a process is the default: this
+passes the switches that put N ranks in one group and give each its share of the cores.
+"""
+
+import os
+import subprocess
+import sys
+
+from ernie_pipe.environment import cores
+from ernie_pipe.pretrain.__main__ import load_settings, parser
+
+
+def command(processes: int, threads: int, *, cuda: bool, arguments: list[str]) -> list[str]:
+    """Return the launch line for `processes` ranks on this machine."""
+    line = [
+        sys.executable,
+        "-m",
+        "accelerate.commands.launch",
+        "--num_machines",
+        "1",
+        "--num_processes",
+        str(processes),
+    ]
+    line += [
+        "--mixed_precision",
+        "no",
+        "--dynamo_backend",
+        "no",
+        "--num_cpu_threads_per_process",
+        str(threads),
+    ]
+    line += ["--multi_gpu"] if processes > 1 else ([] if cuda else ["--cpu"])
+    return [*line, "-m", "ernie_pipe.pretrain", *arguments, "--set", f"processes={processes}"]
+
+
+def pretrain(argv: list[str]) -> int:
+    """Check the settings here, then launch the training processes; returns their exit code."""
+    launcher = parser()
+    launcher.add_argument("--num-processes", metavar="N", type=int, help="processes (default: GPUs, else 1)")
+    launcher.add_argument("--num-threads", metavar="N", type=int, help="CPU threads a process (default: its share)")
+    args = launcher.parse_args(argv)
+    load_settings(args)
+    gpus = _gpus()
+    processes = args.num_processes or max(1, gpus)
+    threads = args.num_threads or max(1, cores() // processes)
+    passed = [item for name in ("config", "data", "output") for item in (f"--{name}", getattr(args, name))]
+    passed += ["--init-from", args.init_from] if args.init_from else []
+    passed += ["--max-steps", str(args.max_steps)] if args.max_steps is not None else []
+    passed += [item for override in args.set for item in ("--set", override)]
+    environment = dict(os.environ)
+    if not gpus:
+        environment["ACCELERATE_USE_CPU"] = "true"
+    environment.setdefault("OMP_NUM_THREADS", str(threads))
+    line = command(processes, threads, cuda=bool(gpus), arguments=passed)
+    return subprocess.run(line, env=environment, check=False).returncode
+
+
+def _gpus() -> int:
+    import torch
+
+    return torch.cuda.device_count()

@@ -1,0 +1,1 @@
+"""What people look at: masked examples, fact cloze, the demo's summary."""

@@ -1,0 +1,104 @@
+"""The mask inspector: `ernie-pipe inspect --text TEXT` or `--run RUN --step N`."""
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from ernie_pipe import draws
+from ernie_pipe.corpus.reader import Passages
+from ernie_pipe.errors import InputError
+from ernie_pipe.masking import LEVELS, MaskingRule, mask_units
+from ernie_pipe.pretrain import run as runs
+from ernie_pipe.pretrain.batch import BatchBuilder
+from ernie_pipe.pretrain.plan import Plan
+from ernie_pipe.report.masks import MaskedExample, examples, render
+from ernie_pipe.text import lexicon as lexicons
+from ernie_pipe.text.encode import WORD_START, Encoding, Segmented, Tally, load_encoder, unit_bits
+from ernie_pipe.text.units import Segmenter, Units
+from ernie_pipe.text.words import load_engine
+
+
+def main(argv: list[str]) -> int:
+    """Print masked examples; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="ernie-pipe inspect", description=__doc__)
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--text", help="mask this text at every level")
+    what.add_argument("--run", help="show a step of this run, exactly as it was trained")
+    parser.add_argument("--step", type=int, default=0, help="step of the run")
+    parser.add_argument("--examples", type=int, default=8, help="sequences to show")
+    parser.add_argument("--lexicon", nargs="+", default=[], help="lexicon files for --text")
+    parser.add_argument("--engine", default="rjieba", help="word engine for --text")
+    parser.add_argument("--seed", type=int, default=1, help="seed for --text")
+    parser.add_argument("--color", choices=("auto", "always", "never"), default="auto", help="colour the masks")
+    args = parser.parse_args(argv)
+    colour = args.color == "always" or (args.color == "auto" and _stdout_is_terminal())
+    if args.text is not None:
+        lexicon = lexicons.from_bytes(lexicons.compile_lexicon(lexicons.read_tsv(args.lexicon)))
+        units = Segmenter(load_engine(args.engine), lexicon).units(args.text)
+        print("\n".join(_describe(args.text, units)))
+        shown = mask_text(args.text, units, args.seed)
+    else:
+        shown = (example for number, example in zip(range(args.examples), of_step(args.run, args.step), strict=False))
+    for example in shown:
+        print(f"{example.level:>7} {example.task}: {render(example, colour=colour)}")
+    return 0
+
+
+def _stdout_is_terminal() -> bool:
+    import sys
+
+    return sys.stdout.isatty()
+
+
+def _describe(text: str, units: Units) -> list[str]:
+    entities = ", ".join(f"{text[start:end]} {kind} ({source})" for start, end, kind, source in units.entities)
+    return [
+        "words:    " + " ".join(text[start:end] for start, end in units.word_bounds.tolist()),
+        "phrases:  " + (", ".join(text[start:end] for start, end in units.phrases) or "none"),
+        "entities: " + (entities or "none"),
+    ]
+
+
+def mask_text(text: str, units: Units, seed: int) -> Iterator[MaskedExample]:
+    """Yield `text`, character by character, masked once at every level."""
+    characters = np.array([i for i, character in enumerate(text) if not character.isspace()], dtype=np.int32)
+    encoding = Encoding(np.arange(len(characters)), characters, characters + 1)
+    spans = [(start, end) for start, end, _, _ in units.entities]
+    row = Segmented(
+        "", "", text, np.zeros((0, 2), int), units.word_bounds, _array(units.phrases), _array(spans),
+        ["MISC"] * len(spans), [],
+    )  # fmt: skip
+    bits, _ = unit_bits(encoding, text, row, {"MISC": 1}, Tally())
+    bits[:1] |= WORD_START
+    original = [text[i] for i in characters.tolist()]
+    for number, level in enumerate(LEVELS):
+        masked = mask_units(
+            encoding.ids, bits, np.ones(len(bits), bool), np.zeros(len(bits), int), draws.key(seed, number)[None],
+            rule=MaskingRule({level: 1.0}, mask=1.0, random=0.0), mask_id=-1, replacements=np.zeros(1, int),
+        )  # fmt: skip
+        predicted = np.isin(np.arange(len(bits)), masked.positions).tolist()
+        seen = ["[MASK]" if hidden else token for token, hidden in zip(original, predicted, strict=True)]
+        yield MaskedExample("your text", level, seen, original, predicted)
+
+
+def _array(spans: list[tuple[int, int]]) -> np.ndarray:
+    return np.array(spans, dtype=np.int64).reshape(-1, 2)
+
+
+def of_step(folder: str, step: int) -> Iterator[MaskedExample]:
+    """Yield the sequences of a run's step: the very batch that was trained."""
+    run = runs.read(Path(folder))
+    passages = Passages(run.data)
+    if passages.manifest.data_fingerprint != run.data_fingerprint:
+        raise InputError(f"{run.data}: is no longer the data that {folder} was started on")
+    tasks = run.settings.build_tasks()
+    plan = Plan(run.settings, passages, tasks)
+    if not 0 <= step < plan.steps:
+        raise InputError(f"--step {step}: this run has the steps 0 to {plan.steps - 1}")
+    builder = BatchBuilder(plan, passages, tasks, runs.special_ids(run.data, passages.manifest))
+    vocab = load_encoder(f"{run.data}/tokenizer").vocab
+    tokens = {number: token for token, number in vocab.items()}
+    for built in builder.step(step, range(run.settings.batch.micro_batches)):
+        yield from examples(built, builder, tokens)
