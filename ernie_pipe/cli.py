@@ -52,7 +52,7 @@ def _export(argv: list[str]) -> int:
     parser.add_argument("--format", choices=("ernie", "bert"), default="ernie", help="bert folds a task's embedding in")
     parser.add_argument("--task", help="task whose embedding `bert` folds in (default: the first)")
     args = parser.parse_args(argv)
-    from ernie_pipe.model.convert import export
+    from ernie_pipe.pretrain.export import export
 
     step = export(args.run, args.output, format=args.format, task=args.task)
     print(f"{args.output}: step {step} as {args.format.upper()}, for AutoModelForMaskedLM and AutoTokenizer")

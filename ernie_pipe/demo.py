@@ -20,7 +20,8 @@ def commands(output: Path, sample: Path, config: Path) -> list[list[str]]:
     out = {name: str(output / name) for name in STAGES}
     sentiment, ner = sample / "sentiment", sample / "ner"
     return [
-        ["segment", "--input", f"{sample}/documents", "--lexicon", f"{sample}/lexicon.tsv", "--output", out["segmented"]],
+        ["segment", "--input", f"{sample}/documents", "--lexicon", f"{sample}/lexicon.tsv",
+         "--output", out["segmented"]],
         ["vocab", "--input", out["segmented"], "--output", out["tokenizer"]],
         ["encode", "--input", out["segmented"], "--tokenizer", out["tokenizer"], "--output", out["passages"],
          "--max-tokens", "128"],

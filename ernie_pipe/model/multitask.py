@@ -48,6 +48,15 @@ class MultiTaskModel(nn.Module):
             head.decoder.weight = self.encoder.embeddings.word_embeddings.weight
             head.decoder.bias = head.bias
 
+    def state(self) -> dict[str, Tensor]:
+        """Return the state with each tied tensor once, under its first name (safetensors refuses shared memory)."""
+        seen: dict[int, str] = {}
+        return {
+            name: tensor.detach().cpu().contiguous()
+            for name, tensor in self.state_dict(keep_vars=True).items()
+            if seen.setdefault(id(tensor), name) == name
+        }
+
     def hidden(self, batch: Mapping[str, Any]) -> Tensor:
         """Return the last hidden states, (T, H)."""
         packing = Packing.of(batch["starts"], batch["longest"])

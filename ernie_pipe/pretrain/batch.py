@@ -13,30 +13,7 @@ from ernie_pipe.corpus.reader import Passages
 from ernie_pipe.pretrain.plan import Plan, Slots
 from ernie_pipe.tasks import Example, PackedBatch, Targets, Task
 from ernie_pipe.tasks.knowledge_masking import KnowledgeMasking
-from ernie_pipe.text.encode import SPECIAL_TOKENS, Encoder
-
-
-@dataclass(frozen=True)
-class SpecialIds:
-    """Ids of the special tokens of a vocabulary, and its size."""
-
-    pad: int
-    unk: int
-    cls: int
-    sep: int
-    mask: int
-    size: int
-
-    @staticmethod
-    def of(encoder: Encoder) -> "SpecialIds":
-        """Look the special tokens up in a vocabulary."""
-        pad, unk, cls, sep, mask = (encoder.vocab[name] for name in SPECIAL_TOKENS)
-        return SpecialIds(pad, unk, cls, sep, mask, encoder.size)
-
-    @property
-    def all(self) -> list[int]:
-        """Every special id."""
-        return [self.pad, self.unk, self.cls, self.sep, self.mask]
+from ernie_pipe.text.encode import SpecialIds
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 
 from ernie_pipe.corpus.storage import sync_folder
 from ernie_pipe.errors import InputError
+from ernie_pipe.model.multitask import MultiTaskModel
 
 logger = logging.getLogger(__name__)
 MODEL, OPTIMIZER, STATE = "model.safetensors", "optimizer.pt", "state.json"
@@ -27,7 +28,7 @@ def folder(run: Path, step: int) -> Path:
     return run / "checkpoints" / f"step-{step:08d}"
 
 
-def save(run: Path, step: int, model: torch.nn.Module, optimizer: torch.optim.Optimizer, *, keep: int) -> Path:
+def save(run: Path, step: int, model: MultiTaskModel, optimizer: torch.optim.Optimizer, *, keep: int) -> Path:
     """Save atomically, then delete all but the newest `keep` checkpoints."""
     target = folder(run, step)
     if (target / STATE).is_file():
@@ -35,7 +36,7 @@ def save(run: Path, step: int, model: torch.nn.Module, optimizer: torch.optim.Op
     partial = target.with_name(target.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    save_file(without_aliases(model), partial / MODEL)
+    save_file(model.state(), partial / MODEL)
     torch.save(optimizer.state_dict(), partial / OPTIMIZER)
     state = {"step": step, "sha256": {name: _sha256(partial / name) for name in (MODEL, OPTIMIZER)}}
     (partial / STATE).write_text(json.dumps(state, indent=1), encoding="utf-8")
@@ -47,16 +48,6 @@ def save(run: Path, step: int, model: torch.nn.Module, optimizer: torch.optim.Op
     for old in _found(run)[keep:]:
         shutil.rmtree(folder(run, old))
     return target
-
-
-def without_aliases(model: torch.nn.Module) -> dict[str, torch.Tensor]:
-    """Return the state with each tied tensor once, under its first name (safetensors refuses shared memory)."""
-    seen: dict[int, str] = {}
-    state = {}
-    for name, tensor in model.state_dict(keep_vars=True).items():
-        if seen.setdefault(id(tensor), name) == name:
-            state[name] = tensor.detach().cpu().contiguous()
-    return state
 
 
 def _found(run: Path) -> list[int]:
@@ -92,11 +83,11 @@ def _problem(path: Path) -> str | None:
     return None
 
 
-def load_model(run: Path, step: int, model: torch.nn.Module) -> None:
+def load_model(run: Path, step: int, model: MultiTaskModel) -> None:
     """Load the weights of `step` into `model`."""
     state = load_file(folder(run, step) / MODEL)
     missing, unexpected = model.load_state_dict(state, strict=False)
-    aliases = set(model.state_dict()) - set(without_aliases(model))
+    aliases = set(model.state_dict()) - set(model.state())
     wrong = sorted({*missing} - aliases) + sorted(unexpected)
     if wrong:
         raise InputError(f"{folder(run, step)}: does not fit the model of this run (first: {wrong[0]})")

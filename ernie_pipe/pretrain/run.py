@@ -1,6 +1,6 @@
 """The folder of a run: its settings and the data it was started on, written once and checked ever after.
 
-`RUN/run.json`, `RUN/tokenizer/`, `RUN/checkpoints/`, `RUN/metrics.jsonl`, `RUN/tensorboard/`.
+`RUN/run.json`, `RUN/config.json` (the encoder's), `RUN/tokenizer/`, `RUN/checkpoints/`, `RUN/metrics.jsonl`, `RUN/tensorboard/`.
 """
 
 import json
@@ -14,9 +14,8 @@ from ernie_pipe.config import validate
 from ernie_pipe.corpus.manifest import Manifest
 from ernie_pipe.corpus.storage import write_atomic
 from ernie_pipe.errors import InputError
-from ernie_pipe.pretrain.batch import SpecialIds
 from ernie_pipe.pretrain.settings import PretrainSettings
-from ernie_pipe.text.encode import load_encoder
+from ernie_pipe.text.encode import Encoder, load_encoder
 
 # Settings that may differ when a run goes on: none of them changes a weight (beyond rounding).
 HARMLESS = ("processes", "log_every", "trackers", "checkpoint.", "batch.loader_workers")
@@ -33,16 +32,17 @@ class Run:
     task_names: list[str]
 
 
-def special_ids(data: str, manifest: Manifest) -> SpecialIds:
-    """Return the special ids of the corpus's own tokenizer; `InputError` when it does not fit the passages."""
+def corpus_encoder(data: str, manifest: Manifest) -> Encoder:
+    """Return the tokenizer that lies beside the passages; `InputError` when it did not make them."""
     encoder = load_encoder(f"{data}/tokenizer")
     expected = manifest.details["tokenizer"]
     if encoder.fingerprint != expected:
         raise InputError(
-            f"{data}/tokenizer does not fit the encoded corpus: its fingerprint is {encoder.fingerprint[:12]}, the "
-            f"passages were made with {expected[:12]}; encode the corpus again with the tokenizer you want"
+            f"the vocabulary {data}/tokenizer does not fit the encoded corpus: its fingerprint is "
+            f"{encoder.fingerprint[:12]}, the passages were made with {expected[:12]}; run `ernie-pipe encode` "
+            "again with the tokenizer you want"
         )
-    return SpecialIds.of(encoder)
+    return encoder
 
 
 def create_or_check(run: Path, settings: PretrainSettings, data: str, manifest: Manifest) -> None:

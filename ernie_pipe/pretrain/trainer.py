@@ -21,13 +21,14 @@ from torch.utils.data import DataLoader, Dataset
 from ernie_pipe import draws
 from ernie_pipe.corpus.reader import Passages
 from ernie_pipe.errors import InputError
-from ernie_pipe.model.convert import initial_model
-from ernie_pipe.model.multitask import TaskOutput
+from ernie_pipe.model.multitask import MultiTaskModel, TaskOutput
 from ernie_pipe.pretrain import checkpoint, run
 from ernie_pipe.pretrain.batch import BatchBuilder, to_tensors
+from ernie_pipe.pretrain.export import initial_model
 from ernie_pipe.pretrain.plan import Plan
 from ernie_pipe.pretrain.settings import OptimizerSettings, PretrainSettings
 from ernie_pipe.progress import Progress
+from ernie_pipe.text.encode import SpecialIds
 
 logger = logging.getLogger(__name__)
 _DROPOUT, _WEIGHTS = 3, 4
@@ -108,8 +109,8 @@ class Trainer:
         tasks = settings.build_tasks()
         self.plan = Plan(settings, self.passages, tasks)
         self._check_lengths()
-        special = run.special_ids(data, self.passages.manifest)
-        self.builder = BatchBuilder(self.plan, self.passages, tasks, special)
+        corpus = run.corpus_encoder(data, self.passages.manifest)
+        self.builder = BatchBuilder(self.plan, self.passages, tasks, SpecialIds.of(corpus))
         self.accelerator = _accelerator(settings, folder)
         check_world(settings.processes, self.accelerator.num_processes)
         self.micro_batches = self.plan.micro_batches_of(self.accelerator.process_index, self.accelerator.num_processes)
@@ -117,7 +118,9 @@ class Trainer:
             run.create_or_check(folder, settings, data, self.passages.manifest)
         self.accelerator.wait_for_everyone()
         torch.manual_seed(int(draws.key(settings.seed, _WEIGHTS)) % 2**63)
-        model = initial_model(settings, tasks, special, data)
+        model = initial_model(settings, tasks, corpus)
+        if self.accelerator.is_main_process:
+            model.config.save_pretrained(folder)
         self.step = self._resume(model)
         optimizer = build_optimizer(model, settings.optimizer)
         if self.step:
@@ -134,7 +137,7 @@ class Trainer:
                 f"set it to {longest}, or encode with --max-tokens {room}"
             )
 
-    def _resume(self, model: torch.nn.Module) -> int:
+    def _resume(self, model: MultiTaskModel) -> int:
         step = checkpoint.newest(self.folder)
         if step is None:
             return 0

@@ -15,7 +15,7 @@ from ernie_pipe.pretrain.batch import BatchBuilder
 from ernie_pipe.pretrain.plan import Plan
 from ernie_pipe.report.masks import MaskedExample, examples, render
 from ernie_pipe.text import lexicon as lexicons
-from ernie_pipe.text.encode import WORD_START, Encoding, Segmented, Tally, load_encoder, unit_bits
+from ernie_pipe.text.encode import WORD_START, Encoding, Segmented, SpecialIds, Tally, unit_bits
 from ernie_pipe.text.units import Segmenter, Units
 from ernie_pipe.text.words import load_engine
 
@@ -97,8 +97,8 @@ def of_step(folder: str, step: int) -> Iterator[MaskedExample]:
     plan = Plan(run.settings, passages, tasks)
     if not 0 <= step < plan.steps:
         raise InputError(f"--step {step}: this run has the steps 0 to {plan.steps - 1}")
-    builder = BatchBuilder(plan, passages, tasks, runs.special_ids(run.data, passages.manifest))
-    vocab = load_encoder(f"{run.data}/tokenizer").vocab
-    tokens = {number: token for token, number in vocab.items()}
+    corpus = runs.corpus_encoder(run.data, passages.manifest)
+    builder = BatchBuilder(plan, passages, tasks, SpecialIds.of(corpus))
+    tokens = {number: token for token, number in corpus.vocab.items()}
     for built in builder.step(step, range(run.settings.batch.micro_batches)):
         yield from examples(built, builder, tokens)

@@ -104,6 +104,29 @@ class Encoder:
         return np.array(encoding.ids, dtype=np.int32), offsets[:, 0], offsets[:, 1]
 
 
+@dataclass(frozen=True)
+class SpecialIds:
+    """Ids of the special tokens of a vocabulary, and its size."""
+
+    pad: int
+    unk: int
+    cls: int
+    sep: int
+    mask: int
+    size: int
+
+    @staticmethod
+    def of(encoder: Encoder) -> "SpecialIds":
+        """Look the special tokens up in a vocabulary."""
+        pad, unk, cls, sep, mask = (encoder.vocab[name] for name in SPECIAL_TOKENS)
+        return SpecialIds(pad, unk, cls, sep, mask, encoder.size)
+
+    @property
+    def all(self) -> list[int]:
+        """Every special id."""
+        return [self.pad, self.unk, self.cls, self.sep, self.mask]
+
+
 def _fast(ids: np.ndarray, start: int, end: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     found = start + np.flatnonzero(ids[start:end] >= 0)
     return ids[found], found, found + 1
