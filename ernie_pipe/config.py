@@ -136,9 +136,8 @@ def add_arguments(parser: argparse.ArgumentParser, cls: type[Settings], *, skip:
         if kind is None or name in skip:
             continue
         flag = "--" + name.replace("_", "-")
-        text = (field.description or "").replace(
-            "%", "%%"
-        ) + f" (default: {field.get_default(call_default_factory=True)})"
+        default = "needed" if field.is_required() else f"default: {field.get_default(call_default_factory=True)}"
+        text = f"{field.description or ''} ({default})".replace("%", "%%")
         if kind is bool:
             parser.add_argument(flag, action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help=text)
         elif kind is list:

@@ -14,23 +14,18 @@ from ernie_pipe.pretrain.__main__ import load_settings, parser
 
 def command(processes: int, threads: int, *, cuda: bool, arguments: list[str]) -> list[str]:
     """Return the launch line for `processes` ranks on this machine."""
-    line = [
-        sys.executable,
-        "-m",
-        "accelerate.commands.launch",
-        "--num_machines",
-        "1",
-        "--num_processes",
-        str(processes),
-    ]
-    line += [
-        "--mixed_precision",
-        "no",
-        "--dynamo_backend",
-        "no",
-        "--num_cpu_threads_per_process",
-        str(threads),
-    ]
+    options = {
+        "num_machines": "1",
+        "num_processes": str(processes),
+        "mixed_precision": "no",
+        "dynamo_backend": "no",
+        "num_cpu_threads_per_process": str(threads),
+    }
+    if processes > 1:
+        # Port 0: any free one, so that two runs on one machine do not meet.
+        options["main_process_port"] = "0"
+    line = [sys.executable, "-m", "accelerate.commands.launch"]
+    line += [item for name, value in options.items() for item in (f"--{name}", value)]
     line += ["--multi_gpu"] if processes > 1 else ([] if cuda else ["--cpu"])
     return [*line, "-m", "ernie_pipe.pretrain", *arguments, "--set", f"processes={processes}"]
 

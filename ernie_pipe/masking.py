@@ -13,6 +13,7 @@ from ernie_pipe.text.encode import ENTITY_START, IN_ENTITY, IN_PHRASE, PHRASE_ST
 
 LEVELS = ("basic", "word", "phrase", "entity")
 _LEVEL, _ORDER, _OVERFLOW, _ACTION, _TOKEN_ACTION, _REPLACEMENT = range(6)
+_MASKING = 0x6D61736B
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,8 @@ def mask_units(
     budget; PMI-Masking, arXiv 2010.01825), so long units are neither skipped nor favoured. Random tokens come
     from `replacements`, the ids that are not special.
     """
+    # Tasks draw labels and cuts from the same keys: without a key of their own, masks would give them away.
+    keys = draws.key(keys, _MASKING)
     level = _draw_levels(rule, keys)
     starts = unit_starts(bits, maskable, level[sequence])
     unit_of_token = np.cumsum(starts) - 1

@@ -5,7 +5,6 @@ spark-submit spark_jobs/encode_corpus.py --input SEGMENTED --tokenizer TOKENIZER
 
 import argparse
 import hashlib
-import shutil
 import sys
 import time
 from collections import Counter
@@ -19,7 +18,7 @@ from pydantic import Field
 from ernie_pipe.config import Settings, add_arguments, from_arguments
 from ernie_pipe.corpus import manifest as manifests
 from ernie_pipe.corpus import schema
-from ernie_pipe.corpus.storage import resolve
+from ernie_pipe.corpus.storage import resolve, write_atomic
 from ernie_pipe.corpus.writer import ShardWriter
 from ernie_pipe.errors import InputError
 from ernie_pipe.text import encode as encoding
@@ -70,6 +69,7 @@ def encode(settings: EncodeSettings, *, overwrite: bool = False) -> manifests.Ma
     encoder = encoding.load_encoder(settings.tokenizer)
     config = {
         "input": corpus.data_fingerprint,
+        "entity_types": corpus.details["entity_types"],
         "tokenizer": encoder.fingerprint,
         "max_tokens": settings.max_tokens,
         "offsets": settings.offsets,
@@ -119,11 +119,9 @@ def encode(settings: EncodeSettings, *, overwrite: bool = False) -> manifests.Ma
 
 def _copy_tokenizer(source: str, output: str) -> None:
     """Keep the tokenizer beside the ids it made: training and export need nothing else."""
-    target = Path(output) / "tokenizer"
-    target.mkdir(parents=True, exist_ok=True)
     for name in TOKENIZER_FILES:
         if (Path(source) / name).is_file():
-            shutil.copyfile(Path(source) / name, target / name)
+            write_atomic(f"{output}/tokenizer/{name}", (Path(source) / name).read_bytes())
 
 
 def is_held_out(doc_id: str, share: float) -> bool:

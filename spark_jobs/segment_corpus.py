@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import PurePath
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from ernie_pipe.config import Settings, add_arguments, from_arguments
 from ernie_pipe.corpus import manifest as manifests
@@ -25,7 +25,7 @@ from ernie_pipe.errors import InputError
 from ernie_pipe.text import document
 from ernie_pipe.text import lexicon as lexicons
 from ernie_pipe.text.units import load_segmenter
-from ernie_pipe.text.words import load_engine
+from ernie_pipe.text.words import NAME_TAGS, load_engine
 
 
 class Source(Settings):
@@ -50,7 +50,9 @@ class SegmentSettings(Settings):
     engine: str = Field("rjieba", description="word engine: rjieba, jieba or one from an entry point")
     hmm: bool = Field(False, description="let the engine's HMM find new words (many are junk)")
     lexicon: list[str] = Field(default=[], description="TSV files: surface, type (or PHRASE), optional weight")
-    entity_types: list[str] = Field(default=list(lexicons.ENTITY_TYPES), description="entity types that are known")
+    entity_types: list[str] = Field(
+        default=list(lexicons.ENTITY_TYPES), max_length=255, description="entity types that are known"
+    )
     tagged_entities: bool = Field(True, description="take the tagger's nr, ns, nt, nz as entities too")
     encoding: str = Field("auto", description="text encoding of --input; auto tries UTF-8, then GB18030")
     documents: Literal["file", "blank-line", "line"] = Field(
@@ -58,6 +60,13 @@ class SegmentSettings(Settings):
     )
     text_field: str = Field("text", description="field or column of --input that holds the text")
     split_mib: int = Field(32, ge=1, description="mebibytes of raw text per task")
+
+    @model_validator(mode="after")
+    def _knows_what_the_tagger_finds(self) -> "SegmentSettings":
+        lacking = sorted(set(NAME_TAGS.values()) - set(self.entity_types))
+        if self.tagged_entities and lacking:
+            raise ValueError(f"entity_types lacks {', '.join(lacking)}, which tagged_entities finds: switch that off")
+        return self
 
 
 def main(argv: list[str]) -> int:
@@ -128,7 +137,7 @@ def _plan(settings: SegmentSettings) -> list[tuple[document.Split, int]]:
         name = source.name or PurePath(source.path.rstrip("/")).name.split(".")[0]
         template = document.Split(
             path="", source=name, format="", encoding=source.encoding,
-            documents=source.documents, text_field=source.text_field,
+            documents=source.documents, text_field=source.text_field, entity_types=tuple(settings.entity_types),
         )  # fmt: skip
         found = document.plan_splits(source.path, template, split_bytes=settings.split_mib << 20)
         committed = manifests.find(source.path)
@@ -216,7 +225,7 @@ def segment_task(task: dict[str, Any], *, output: str, lexicon_name: str, option
                 rejected.append(item)
                 continue
             layer = segmenter.units(item.text, item.entities)
-            kept.append((item, layer))
+            kept.append((item, layer), characters=len(item.text))
             units.update(
                 sentence=len(layer.sentences), word=len(layer.word_bounds), phrase=len(layer.phrases),
                 entity=len(layer.entities), refused=layer.refused, yielded=layer.yielded,

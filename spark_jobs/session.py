@@ -4,12 +4,15 @@ A task is a mapping; `work(task)` runs in a Python worker and returns a mapping 
 attempt-unique names and only a manifest commits them, so retried and speculative attempts do no harm.
 """
 
+import atexit
 import json
 import logging
 import os
+import shutil
 import sys
 import tempfile
 import threading
+import uuid
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -79,6 +82,7 @@ def _quiet_start() -> Iterator[None]:
 def ship(spark: SparkSession, name: str, data: bytes) -> str:
     """Send `data` to every worker as a file; return the name to give to `SparkFiles.get`."""
     folder = Path(tempfile.mkdtemp(prefix="ernie_pipe_"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     (folder / name).write_bytes(data)
     spark.sparkContext.addFile(str(folder / name))
     return name
@@ -118,7 +122,8 @@ def carry_code_of(work: Callable) -> None:
 def watch(spark: SparkSession, title: str, total: int) -> Iterator[None]:
     """Show how many tasks of the jobs started inside the block are finished."""
     context = spark.sparkContext
-    context.setJobGroup(title, title)
+    group = f"{title} {uuid.uuid4()}"
+    context.setJobGroup(group, title)
     progress = Progress(title, total, unit="task")
     finished = threading.Event()
 
@@ -127,13 +132,13 @@ def watch(spark: SparkSession, title: str, total: int) -> Iterator[None]:
         while not finished.wait(0.3):
             stages = [
                 stage
-                for job in tracker.getJobIdsForGroup(title)
+                for job in tracker.getJobIdsForGroup(group)
                 if (info := tracker.getJobInfo(job)) is not None
                 for stage in info.stageIds
             ]
             known = [found for stage in stages if (found := tracker.getStageInfo(stage)) is not None]
             if known:
-                progress.advance(min(total, max(stage.numCompletedTasks for stage in known)))
+                progress.advance(min(total - 1, max(stage.numCompletedTasks for stage in known)))
 
     poller = threading.Thread(target=poll, daemon=True)
     poller.start()

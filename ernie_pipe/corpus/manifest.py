@@ -69,7 +69,9 @@ def find(folder: str) -> Manifest | None:
     try:
         with open_stream(f"{folder}/{NAME}") as stream:
             manifest = Manifest(**json.load(stream))
-    except (ValueError, TypeError) as error:
+        if any("/" in shard["name"] for shard in [*manifest.shards, *manifest.rejected_shards]):
+            raise ValueError("a shard outside the folder")
+    except (ValueError, TypeError, KeyError) as error:
         raise InputError(f"{folder}/{NAME}: damaged ({error}): make the folder again") from None
     if manifest.schema_version != SCHEMA_VERSION:
         raise InputError(

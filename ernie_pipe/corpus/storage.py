@@ -3,6 +3,7 @@
 import hashlib
 import io
 import os
+import re
 from collections.abc import Iterable, Iterator
 from typing import BinaryIO
 
@@ -10,6 +11,7 @@ from pyarrow import fs
 
 from ernie_pipe.errors import InputError
 
+_SHARD = re.compile(r"part-\d{5,}-[0-9a-f]{8}\.(parquet|arrow)")
 COMPRESSED = (".gz", ".zst", ".bz2", ".lz4")
 
 
@@ -48,11 +50,17 @@ def _hidden(relative: str) -> bool:
     return any(part.startswith((".", "_")) for part in relative.split("/") if part)
 
 
+def is_compressed(path: str) -> bool:
+    """Return whether `path` is a compressed file by its name."""
+    return path.lower().endswith(COMPRESSED)
+
+
 def open_stream(path: str, start: int = 0) -> BinaryIO:
     """Open `path` for reading from byte `start`; compressed files (by name) are read decompressed."""
     system, inner = resolve(path)
-    if path.endswith(COMPRESSED):
-        raw = system.open_input_stream(inner, compression="detect")
+    if is_compressed(path):
+        ending = path.lower().rsplit(".", 1)[1]
+        raw = system.open_input_stream(inner, compression={"gz": "gzip", "zst": "zstd"}.get(ending, ending))
     else:
         raw = system.open_input_file(inner)
         raw.seek(start)
@@ -96,10 +104,14 @@ def digest(path: str) -> str:
 
 
 def remove_except(folder: str, keep: Iterable[str]) -> int:
-    """Delete files of `folder` (one level) that are not in `keep`: leftovers of failed attempts."""
+    """Delete shards of `folder` (one level) that are not in `keep`: leftovers of failed attempts.
+
+    A file that no `ShardWriter` named stays: the folder may hold more than our result.
+    """
     system, inner = resolve(folder)
     kept = set(keep)
-    leftovers = [path for path in _names(system, inner) if path.rsplit("/", 1)[-1] not in kept]
+    names = ((path, path.rsplit("/", 1)[-1]) for path in _names(system, inner))
+    leftovers = [path for path, name in names if _SHARD.fullmatch(name) and name not in kept]
     for path in leftovers:
         system.delete_file(path)
     return len(leftovers)

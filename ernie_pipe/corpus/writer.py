@@ -11,12 +11,15 @@ from ernie_pipe.corpus import schema
 from ernie_pipe.corpus.manifest import REJECTED
 from ernie_pipe.corpus.storage import digest, resolve
 
+BATCH_CHARACTERS = 1 << 24
+
 
 class ShardWriter:
     """Collects rows and writes them in batches to `folder/part-TASK-ATTEMPT.ending`.
 
     Parquet (`.parquet`) or uncompressed Arrow IPC (`.arrow`); in Arrow files every batch but the last has
-    exactly `batch_rows` rows, so that row i lies in batch i // `batch_rows`.
+    exactly `batch_rows` rows, so that row i lies in batch i // `batch_rows`. Rows appended with their size (in
+    characters) make a batch earlier when they come to `BATCH_CHARACTERS`: whole books must fit in memory.
     """
 
     def __init__(
@@ -35,22 +38,24 @@ class ShardWriter:
         self._to_batch = to_batch
         self._batch_rows = batch_rows
         self._pending: list[Any] = []
+        self._characters = 0
         self._writer: Any = None
         self._sink: Any = None
         self.rows = 0
 
-    def append(self, row: Any) -> None:
+    def append(self, row: Any, *, characters: int = 0) -> None:
         """Add one row."""
         self._pending.append(row)
         self.rows += 1
-        if len(self._pending) == self._batch_rows:
+        self._characters += characters
+        if len(self._pending) == self._batch_rows or self._characters >= BATCH_CHARACTERS:
             self._flush()
 
     def _flush(self) -> None:
         if self._writer is None:
             self._open()
         self._writer.write_batch(self._to_batch(self._pending))
-        self._pending = []
+        self._pending, self._characters = [], 0
 
     def _open(self) -> None:
         system, inner = resolve(f"{self._folder}/{self.name}")

@@ -37,6 +37,7 @@ def new_config(settings: ModelSettings, special: SpecialIds, task_names: list[st
         hidden_act=settings.activation,
         hidden_dropout_prob=settings.dropout,
         attention_probs_dropout_prob=settings.attention_dropout,
+        initializer_range=settings.initializer_range,
         max_position_embeddings=settings.max_positions,
         type_vocab_size=settings.segments,
         task_type_vocab_size=settings.task_rows,

@@ -36,7 +36,7 @@ class MultiTaskModel(nn.Module):
         self.config = config
         self.tasks = dict(tasks)
         self.encoder: Any = build_encoder(config, pooler=any(task.pooled for task in tasks.values()))
-        self.heads = nn.ModuleDict({name: task.build_head(config) for name, task in tasks.items()})
+        self.heads = nn.ModuleDict({_head_name(name): task.build_head(config) for name, task in tasks.items()})
         for head in self.heads.values():
             head.apply(self.encoder._init_weights)
         self.tie()
@@ -69,12 +69,13 @@ class MultiTaskModel(nn.Module):
         chosen = hidden[positions]
         if self.tasks[name].pooled:
             chosen = self.encoder.pooler(chosen[:, None])
-        return self.heads[name](chosen)
+        return self.heads[_head_name(name)](chosen)
 
     def forward(self, batch: Mapping[str, Any]) -> dict[str, TaskOutput]:
         """Return the summed loss of every task; one without positions adds zero times its parameters.
 
-        So no rank waits for the gradient of a head that had no example.
+        So no rank waits for the gradient of a head that had no example, or of an encoder in whose micro-batch
+        nothing is predicted.
         """
         hidden = self.hidden(batch)
         outputs = {}
@@ -86,11 +87,17 @@ class MultiTaskModel(nn.Module):
                     task.loss(logits, labels), task.correct(logits.detach(), labels), len(positions)
                 )
             else:
-                outputs[name] = TaskOutput(self._zero(name), torch.zeros((), device=hidden.device), 0)
+                outputs[name] = TaskOutput(self._zero(name, hidden), torch.zeros((), device=hidden.device), 0)
         return outputs
 
-    def _zero(self, name: str) -> Tensor:
-        parameters = list(self.heads[name].parameters())
+    def _zero(self, name: str, hidden: Tensor) -> Tensor:
+        parameters = list(self.heads[_head_name(name)].parameters())
         if self.tasks[name].pooled:
             parameters += list(self.encoder.pooler.parameters())
-        return sum((parameter.sum() * 0.0 for parameter in parameters), torch.zeros(()))
+        # The sum over no position: zero, with the encoder in its graph.
+        return sum((parameter.sum() * 0.0 for parameter in parameters), hidden[:0].sum())
+
+
+def _head_name(task: str) -> str:
+    # A task given as `package.module:Class`: a module's name must not hold a dot.
+    return task.replace(".", "/")

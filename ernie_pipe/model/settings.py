@@ -17,6 +17,7 @@ class ModelSettings(Settings):
     activation: str = Field("gelu", description="activation (ERNIE 1.0 zh: relu)")
     dropout: float = Field(0.1, ge=0, lt=1, description="dropout of hidden states")
     attention_dropout: float = Field(0.0, ge=0, lt=1, description="dropout of attention (0 on CUDA)")
+    initializer_range: float = Field(0.02, gt=0, description="deviation of fresh weights (small models: larger)")
     max_positions: int = Field(512, ge=8, description="position embeddings")
     segments: int = Field(4, ge=2, description="rows of the segment embedding")
     task_rows: int = Field(16, ge=1, description="rows of the task embedding: room for later tasks")

@@ -4,6 +4,7 @@ Nothing is drawn in sequence and nothing is stored: resuming is asking for the n
 the same whatever the number of processes. `K` examples a step, `G` micro-batches.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,6 +45,16 @@ class Plan:
         mean = float(passages.tokens.mean()) + 2
         wanted = max(1, round(batch.tokens_per_step / mean / batch.micro_batches))
         self.examples = wanted * batch.micro_batches
+        for stage in settings.stages:
+            self._check_room(stage)
+
+    def _check_room(self, stage: Stage) -> None:
+        """Refuse a step in which the roundings of the smaller tasks could want more than its K examples."""
+        *smaller, _ = sorted(stage.tasks.values())
+        if sum(math.ceil(self.examples * share) for share in smaller) > self.examples:
+            raise InputError(
+                f"batch.tokens_per_step is too small: a step has {self.examples} examples for {len(stage.tasks)} tasks"
+            )
 
     def _eligible(self, name: str, task: Task, passages: Passages) -> np.ndarray:
         used = any(name in stage.tasks for stage in self.settings.stages)

@@ -1,6 +1,7 @@
 """The folder of a run: its settings and the data it was started on, written once and checked ever after.
 
-`RUN/run.json`, `RUN/config.json` (the encoder's), `RUN/tokenizer/`, `RUN/checkpoints/`, `RUN/metrics.jsonl`, `RUN/tensorboard/`.
+`RUN/run.json`, `RUN/config.json` (encoder), `RUN/tokenizer/`, `RUN/checkpoints/`,
+`RUN/metrics.jsonl`, `RUN/tensorboard/`.
 """
 
 import json

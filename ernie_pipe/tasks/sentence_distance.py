@@ -33,11 +33,11 @@ class SentenceDistance(Task):
         return 3
 
     def eligible(self, passages: Passages) -> np.ndarray:
-        """The document needs three sentences, the passage two (A and the next) and room for both."""
+        """The document needs one sentence beside A and its neighbours, the passage two (A and the next) and room."""
         if passages.documents < 2:
             return np.zeros(len(passages), dtype=bool)
         per_document = np.bincount(passages.document, weights=passages.sentences)
-        return (per_document[passages.document] >= 3) & (passages.sentences >= 2) & (passages.tokens >= 8)
+        return (per_document[passages.document] >= 4) & (passages.sentences >= 2) & (passages.tokens >= 8)
 
     def example(self, passages: Passages, anchor: int, key: np.ndarray) -> Example:
         count = int(passages.sentences[anchor])

@@ -14,8 +14,9 @@ from typing import Any, BinaryIO
 
 import pyarrow.parquet as pq
 
-from ernie_pipe.corpus.storage import COMPRESSED, list_files, open_stream, resolve
+from ernie_pipe.corpus.storage import COMPRESSED, is_compressed, list_files, open_stream, resolve
 from ernie_pipe.errors import InputError
+from ernie_pipe.text.lexicon import ENTITY_TYPES
 
 FORMATS = {
     ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl",
@@ -24,6 +25,8 @@ FORMATS = {
 }  # fmt: skip
 ROLES = ("text", "query", "response", "title")
 _SURROGATES = re.compile("[\ud800-\udfff]")
+# How pyarrow's codecs complain about bad data; any other OSError (a network's) must fail the task.
+_DAMAGED = re.compile("compress|inflate")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,7 @@ class Split:
     encoding: str = "auto"
     documents: str = "file"
     text_field: str = "text"
+    entity_types: tuple[str, ...] = ENTITY_TYPES
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +98,7 @@ def plan_splits(path: str, template: Split, *, split_bytes: int) -> list[tuple[S
         whole = replace(template, path=file, format=kind)
         if kind == "parquet":
             planned += _parquet_splits(whole, split_bytes)
-        elif size <= split_bytes or file.endswith(COMPRESSED) or kind == "unknown" or _is_whole(whole):
+        elif size <= split_bytes or is_compressed(file) or kind == "unknown" or _is_whole(whole):
             planned.append((whole, size))
         else:
             borders = [*range(0, size, split_bytes), size]
@@ -143,12 +147,18 @@ def read(split: Split) -> Iterator[Record | Rejected]:
         yield Rejected(split.source, split.path, 1, "unknown format", f"known endings: {known}", "")
         return
     items = _read_parquet(split) if split.format == "parquet" else _read_blocks(split)
-    for line, value in items:
-        try:
-            yield _record(split, line, value)
-        except Unusable as error:
-            reason, detail = error.args
-            yield Rejected(split.source, split.path, line, reason, detail, _preview(value))
+    line = split.lines_before
+    try:
+        for line, value in items:
+            try:
+                yield _record(split, line, value)
+            except Unusable as error:
+                reason, detail = error.args
+                yield Rejected(split.source, split.path, line, reason, _clean(detail), _preview(value))
+    except OSError as error:
+        if not _DAMAGED.search(str(error)):
+            raise
+        yield Rejected(split.source, split.path, line + 1, "damaged file", f"{error}: the rest is not readable", "")
 
 
 def _preview(value: bytes | dict) -> str:
@@ -195,17 +205,17 @@ def _blank_line_blocks(split: Split, stream: BinaryIO) -> Iterator[tuple[int, by
     first = 1
     owned = split.start == 0
     for number, offset, line in _lines(split, stream, beyond=True):
-        if line.strip():
-            if owned:
-                first = first if block else number
-                block.append(line)
+        blank = not line.strip()
+        if owned and not blank:
+            first = first if block else number
+            block.append(line)
             continue
         if block:
             yield first, b"".join(block)
             block = []
         if 0 <= split.end <= offset:
             return
-        owned = True
+        owned = owned or blank
     if block:
         yield first, b"".join(block)
 
@@ -217,7 +227,7 @@ def _record(split: Split, line: int, value: bytes | dict) -> Record:
         doc_id = name if split.documents == "file" else f"{name}#{line}"
         return _finish(split, doc_id, {"text": _decode(value, split.encoding)})
     row = _parse_json(value) if isinstance(value, bytes) else value
-    given = row.get("id", row.get("doc_id"))
+    given = row.get("doc_id") if row.get("id") is None else row["id"]
     doc_id = str(given) if given is not None else f"{split.path.rsplit('/', 1)[-1]}#{line}"
     return _finish(split, doc_id, row)
 
@@ -241,9 +251,22 @@ def _decode(data: bytes, encoding: str) -> str:
     for name in tried:
         try:
             return data.decode(name)
-        except UnicodeDecodeError:
-            continue
+        except UnicodeDecodeError as error:
+            if encoding == "auto" and _nearly_utf8(data):
+                raise Unusable("does not decode", f"UTF-8 but for byte {error.start} and perhaps others") from None
     raise Unusable("does not decode", f"tried {', '.join(tried)}; name the right one with `encoding`")
+
+
+def _nearly_utf8(data: bytes) -> bool:
+    """Return whether damaged UTF-8 is likelier than GB18030 (there, few pairs of bytes happen to be UTF-8)."""
+    text = data.decode("utf-8", "replace")
+    foreign = len(text) - len(text.encode("ascii", "ignore"))
+    return text.count("\ufffd") * 4 < foreign
+
+
+def _clean(text: str) -> str:
+    """Replace lone surrogates, which no file can hold, by U+FFFD."""
+    return _SURROGATES.sub("\ufffd", text)
 
 
 def _finish(split: Split, doc_id: str, row: dict[str, Any]) -> Record:
@@ -256,20 +279,21 @@ def _finish(split: Split, doc_id: str, row: dict[str, Any]) -> Record:
         raise Unusable("no text", f"the field `{split.text_field}` holds {found}; fields: {', '.join(map(str, row))}")
     repaired = len(_SURROGATES.findall(text))
     if repaired:
-        text = _SURROGATES.sub("\ufffd", text)
+        text = _clean(text)
     if not segments:
-        text = text.replace("\r\n", "\n").replace("\r", "\n")
+        # Offsets that came along must stay true: there no character may go.
+        text = text.replace("\r\n", " \n" if row.get("entities") else "\n").replace("\r", "\n")
     if not text.strip():
         raise Unusable("empty", "no character but white space")
     label, title = row.get("label"), row.get("title")
     return Record(
-        doc_id=_SURROGATES.sub("\ufffd", doc_id),
+        doc_id=_clean(doc_id),
         source=split.source,
         text=text,
-        title=_SURROGATES.sub("\ufffd", title) if isinstance(title, str) else None,
-        label=None if label is None else str(label),
+        title=_clean(title) if isinstance(title, str) else None,
+        label=None if label is None else _clean(str(label)),
         segments=segments,
-        entities=_given_entities(row.get("entities"), text),
+        entities=_given_entities(row.get("entities"), text, split.entity_types),
         repaired=repaired,
     )
 
@@ -293,13 +317,16 @@ def _turn(turn: Any, number: int) -> tuple[str, str]:
     return turn["role"], turn["text"]
 
 
-def _given_entities(entities: Any, text: str) -> tuple[tuple[int, int, str], ...]:
+def _given_entities(entities: Any, text: str, known: tuple[str, ...]) -> tuple[tuple[int, int, str], ...]:
     if entities is None:
         return ()
     try:
-        spans = [(int(item["start"]), int(item["end"]), str(item["type"])) for item in entities]
-    except (TypeError, KeyError, ValueError):
+        spans = [(int(item["start"]), int(item["end"]), _clean(str(item["type"]))) for item in entities]
+    except (TypeError, KeyError, ValueError, OverflowError):
         raise Unusable("bad entities", "each needs start, end (characters) and type") from None
     if any(not 0 <= start < end <= len(text) for start, end, _ in spans):
         raise Unusable("bad entities", f"an offset lies outside the text of {len(text)} characters")
-    return tuple(sorted(spans))
+    unknown = next((kind for *_, kind in spans if kind not in known), None)
+    if unknown is not None:
+        raise Unusable("bad entities", f"unknown type {unknown!r}; `entity_types` knows {', '.join(known)}")
+    return tuple(sorted(spans, key=lambda span: (span[0], -span[1], span[2])))

@@ -33,8 +33,10 @@ UNIT_BITS = {
 }
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 _SLOW, _SKIP = -1, -2
+# Longer runs hardly ever come again.
+LONGEST_CACHED = 64
 # Blocks whose characters BERT's pre-tokenizer isolates: CJK ideographs and punctuation of any script.
-_CJK = ((0x3400, 0x4DBF), (0x4E00, 0x9FFF), (0xF900, 0xFAFF), (0x20000, 0x2B81F), (0x2F800, 0x2FA1F))
+_CJK = ((0x3400, 0x4DBF), (0x4E00, 0x9FFF), (0xF900, 0xFAFF), (0x20000, 0x2A6DF), (0x2A700, 0x2B81F), (0x2F800, 0x2FA1F))
 
 
 @dataclass
@@ -72,7 +74,7 @@ class Encoder:
         table = np.full(0x110000, _SLOW, dtype=np.int32)
         if not _is_bert_like(self._tokenizer):
             return table
-        for code in _isolated():
+        for code in _isolated(self._tokenizer):
             encoding = self._tokenizer.encode(chr(code), add_special_tokens=False)
             if encoding.offsets == [(0, 1)]:
                 table[code] = encoding.ids[0]
@@ -92,7 +94,8 @@ class Encoder:
         done = 0
         for start, end in edges.reshape(-1, 2).tolist():
             pieces.append(_fast(ids, done, start))
-            run_ids, run_starts, run_ends = self._cached(text[start:end])
+            encode_run = self._cached if end - start <= LONGEST_CACHED else self._encode_run
+            run_ids, run_starts, run_ends = encode_run(text[start:end])
             pieces.append((run_ids, run_starts + start, run_ends + start))
             done = end
         pieces.append(_fast(ids, done, len(ids)))
@@ -136,17 +139,22 @@ def _is_bert_like(tokenizer: Tokenizer) -> bool:
     parts = (tokenizer.normalizer, tokenizer.pre_tokenizer)
     if [type(part).__name__ for part in parts] != ["BertNormalizer", "BertPreTokenizer"]:
         return False
+    # A token that is added and not special is found across the borders of words.
+    if any(not token.special for token in tokenizer.get_added_tokens_decoder().values()):
+        return False
     return bool(json.loads(tokenizer.to_str())["normalizer"].get("handle_chinese_chars"))
 
 
-def _isolated() -> Iterator[int]:
+def _isolated(tokenizer: Tokenizer) -> Iterator[int]:
     for first, last in _CJK:
         yield from range(first, last + 1)
-    for code in range(0x110000):
-        # Unassigned and private characters may gain a category in another Unicode version: they go the slow way.
-        if unicodedata.category(chr(code)).startswith("P"):
-            yield code
     yield from (code for code in range(0x21, 0x7F) if not chr(code).isalnum())
+    for code in range(0x80, 0x110000):
+        # The tokenizer's Unicode version is older than Python's: its own answer counts.
+        if unicodedata.category(chr(code)).startswith("P"):
+            pieces = tokenizer.pre_tokenizer.pre_tokenize_str(f"a{chr(code)}a")
+            if len(pieces) == 3:
+                yield code
 
 
 def _fingerprint(tokenizer: Tokenizer) -> str:
@@ -160,12 +168,16 @@ def load_encoder(folder: str) -> Encoder:
     path = Path(folder) / "tokenizer.json"
     if not path.is_file():
         raise InputError(f"{folder}: no tokenizer.json there; make a tokenizer with `ernie-pipe vocab`")
-    return load_encoder_file(str(path))
+    return _read_encoder(str(path))
 
 
 @lru_cache(maxsize=2)
 def load_encoder_file(path: str) -> Encoder:
-    """Load a `tokenizer.json` once per process."""
+    """Load a `tokenizer.json` that never changes (a worker's copy) once per process."""
+    return _read_encoder(path)
+
+
+def _read_encoder(path: str) -> Encoder:
     try:
         return Encoder(Tokenizer.from_file(path))
     except InputError as error:

@@ -5,7 +5,7 @@ import re
 # Ends, opening and closing marks; everything else is skipped by the scanner at C speed.
 _MARKS = re.compile(
     r"(?P<end>[。！？!?…]+[”’」』）)】》〉\"']*|；|\.(?=\s|$))"
-    r"|(?P<line>\s*\n\s*)|(?P<open>[“‘「『（(【《〈])|(?P<close>[”’」』）)】》〉])"
+    r"|(?P<line>\n\s*)|(?P<open>[“‘「『（(【《〈])|(?P<close>[”’」』）)】》〉])"
 )
 _CLOSING = "”’」』）)】》〉"
 LONGEST_NESTING = 256

@@ -5,6 +5,7 @@ source the leftmost-longest match wins. A phrase that crosses an entity's border
 phrases and entities become word borders; a match that would cut a Latin word or a number in two is refused.
 """
 
+from bisect import bisect_left
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -111,15 +112,19 @@ def cuts_latin(text: str, at: int) -> bool:
 
 
 def _add_phrases(units: Units, text: str, phrases: list[Span]) -> None:
-    starts = np.array([entity[0] for entity in units.entities], dtype=np.int64)
-    ends = np.array([entity[1] for entity in units.entities], dtype=np.int64)
+    starts = [entity[0] for entity in units.entities]
+
+    def around(border: int) -> Entity | None:
+        """Return the entity (they are disjoint) that has `border` strictly inside."""
+        entity = units.entities[bisect_left(starts, border) - 1] if units.entities else None
+        return entity if entity and entity[0] < border < entity[1] else None
+
     for start, end in phrases:
-        crossed = ((starts < start) & (ends > start)) | ((starts < end) & (ends > end))
-        # Inside one entity is no crossing: both borders of the phrase lie in it.
-        inside = (starts <= start) & (ends >= end)
+        # Inside one entity is no crossing: then it reaches as far as the phrase on the other side too.
+        first, last = around(start), around(end)
         if cuts_latin(text, start) or cuts_latin(text, end):
             units.refused += 1
-        elif bool((crossed & ~inside).any()):
+        elif (first and first[1] < end) or (last and last[0] > start):
             units.yielded += 1
         else:
             units.phrases.append((start, end))

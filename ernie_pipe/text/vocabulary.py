@@ -12,6 +12,7 @@ from pathlib import Path
 from tokenizers import Tokenizer, decoders, normalizers, pre_tokenizers, processors, trainers
 from tokenizers.models import WordPiece
 
+from ernie_pipe.corpus.storage import write_atomic
 from ernie_pipe.errors import InputError
 from ernie_pipe.text.encode import SPECIAL_TOKENS
 
@@ -110,6 +111,8 @@ def read_vocab(path: str) -> list[str]:
         raise InputError(f"{path}: no such vocabulary file") from None
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not UTF-8 (byte {error.start})") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
     tokens: list[str] = []
     seen: dict[str, int] = {}
     for number, line in enumerate(lines, start=1):
@@ -131,10 +134,7 @@ def read_vocab(path: str) -> list[str]:
 
 def save(tokens: list[str], folder: str, *, lowercase: bool, max_tokens: int = 512) -> Tokenizer:
     """Write `tokenizer.json`, `tokenizer_config.json` and `vocab.txt` to `folder`."""
-    path = Path(folder)
-    path.mkdir(parents=True, exist_ok=True)
     tokenizer = backend({token: number for number, token in enumerate(tokens)}, lowercase=lowercase)
-    tokenizer.save(str(path / "tokenizer.json"))
     config = {
         "tokenizer_class": "BertTokenizer",
         "do_lower_case": lowercase,
@@ -143,6 +143,7 @@ def save(tokens: list[str], folder: str, *, lowercase: bool, max_tokens: int = 5
         "model_max_length": max_tokens,
         **{f"{name.strip('[]').lower()}_token": name for name in SPECIAL_TOKENS},
     }
-    (path / "tokenizer_config.json").write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
-    (path / "vocab.txt").write_text("\n".join(tokens) + "\n", encoding="utf-8")
+    write_atomic(f"{folder}/vocab.txt", ("\n".join(tokens) + "\n").encode())
+    write_atomic(f"{folder}/tokenizer_config.json", (json.dumps(config, indent=1) + "\n").encode())
+    write_atomic(f"{folder}/tokenizer.json", tokenizer.to_str(pretty=True).encode())
     return tokenizer
