@@ -4,12 +4,18 @@ With accelerate 1.15 `--num_processes 2 --cpu` starts one process, and one threa
 passes the switches that put N ranks in one group and give each its share of the cores.
 """
 
+import argparse
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 from ernie_pipe.environment import cores
+from ernie_pipe.errors import InputError
+from ernie_pipe.pretrain import run as runs
 from ernie_pipe.pretrain.__main__ import load_settings, parser
+from ernie_pipe.pretrain.prepare import prepare
+from ernie_pipe.pretrain.settings import PretrainSettings
 
 
 def command(processes: int, threads: int, *, cuda: bool, arguments: list[str]) -> list[str]:
@@ -24,7 +30,8 @@ def command(processes: int, threads: int, *, cuda: bool, arguments: list[str]) -
     if processes > 1:
         # Port 0: any free one, so that two runs on one machine do not meet.
         options["main_process_port"] = "0"
-    line = [sys.executable, "-m", "accelerate.commands.launch"]
+    # Quiet: a failed process tells its own story, the launcher's traceback adds none.
+    line = [sys.executable, "-m", "accelerate.commands.launch", "--quiet"]
     line += [item for name, value in options.items() for item in (f"--{name}", value)]
     line += ["--multi_gpu"] if processes > 1 else ([] if cuda else ["--cpu"])
     return [*line, "-m", "ernie_pipe.pretrain", *arguments, "--set", f"processes={processes}"]
@@ -36,9 +43,10 @@ def pretrain(argv: list[str]) -> int:
     launcher.add_argument("--num-processes", metavar="N", type=int, help="processes (default: GPUs, else 1)")
     launcher.add_argument("--num-threads", metavar="N", type=int, help="CPU threads a process (default: its share)")
     args = launcher.parse_args(argv)
-    load_settings(args)
+    settings = load_settings(args)
     gpus = _gpus()
-    processes = args.num_processes or max(1, gpus)
+    processes = args.num_processes or settings.processes or max(1, gpus)
+    _check(settings, args, processes)
     threads = args.num_threads or max(1, cores() // processes)
     passed = [item for name in ("config", "data", "output") for item in (f"--{name}", getattr(args, name))]
     passed += ["--init-from", args.init_from] if args.init_from else []
@@ -50,6 +58,15 @@ def pretrain(argv: list[str]) -> int:
     environment.setdefault("OMP_NUM_THREADS", str(threads))
     line = command(processes, threads, cuda=bool(gpus), arguments=passed)
     return subprocess.run(line, env=environment, check=False).returncode
+
+
+def _check(settings: PretrainSettings, args: argparse.Namespace, processes: int) -> None:
+    """Find every mistake here, in one line, before N processes each find it."""
+    if settings.processes not in (None, processes):
+        raise InputError(f"--num-processes {processes}, but the settings ask for processes: {settings.processes}")
+    prepared = prepare(settings, args.data)
+    prepared.plan.micro_batches_of(0, processes)
+    runs.check(Path(args.output), settings, prepared.passages.manifest)
 
 
 def _gpus() -> int:

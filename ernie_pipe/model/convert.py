@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
-from transformers import AutoConfig, AutoModelForMaskedLM, BertConfig, ErnieConfig
+from transformers import AutoConfig, AutoModelForPreTraining, BertConfig, ErnieConfig
 
 from ernie_pipe.errors import InputError
 from ernie_pipe.model.multitask import MASKING, MultiTaskModel
@@ -75,21 +76,33 @@ def from_transformers(
 ) -> MultiTaskModel:
     """Start from a transformers BERT / ERNIE folder whose vocabulary is that of the `corpus`.
 
-    Task rows that the source lacks start at zero and new tasks copy row 0, so step 0 computes what the source
-    did. What had to be initialised anew is logged.
+    Tasks that the source's config names keep their rows, new ones copy row 0, and a source without task rows gets
+    zeros, so step 0 computes what the source did. What had to be initialised anew is logged.
     """
     config = adopted_config(folder, settings, list(tasks))
     _check_vocabulary(folder, corpus)
-    source = AutoModelForMaskedLM.from_pretrained(folder, dtype=torch.float32)
+    source, found = _load(folder)
     model = MultiTaskModel(config, tasks)
-    state = _from_source(source.state_dict(), source.config.model_type)
-    state["encoder." + TASK_ROWS] = _task_rows(state.get("encoder." + TASK_ROWS), config, len(tasks))
+    state = _from_source(found, source.model_type)
+    known = getattr(source, "task_names", None) or []
+    state["encoder." + TASK_ROWS] = _task_rows(state.get("encoder." + TASK_ROWS), config, known)
     missing, _ = model.load_state_dict(state, strict=False)
     model.tie()
     fresh = sorted({name.split(".")[1] for name in missing if name.startswith(("heads.", "encoder.pooler"))})
     if fresh:
         logger.info("%s: initialised anew: %s", folder, ", ".join(fresh))
     return model
+
+
+def _load(folder: str) -> tuple[Any, dict[str, Tensor]]:
+    """Return the source's config and the weights that it really has (transformers makes up the others)."""
+    try:
+        # The class with both the pooler and the masked-language-model head.
+        source, report = AutoModelForPreTraining.from_pretrained(folder, dtype=torch.float32, output_loading_info=True)
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"{folder}: its weights cannot be read: {' '.join(str(error).split())}") from None
+    state = source.state_dict()
+    return source.config, {name: state[name] for name in state if name not in report["missing_keys"]}
 
 
 def _check_vocabulary(folder: str, corpus: Encoder) -> None:
@@ -111,11 +124,16 @@ def _from_source(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return renamed
 
 
-def _task_rows(source: Tensor | None, config: ErnieConfig, tasks: int) -> Tensor:
+def _task_rows(source: Tensor | None, config: ErnieConfig, known: list[str]) -> Tensor:
+    """Return the task embedding; `known` names the rows that the source used (none: it does not say)."""
     rows = torch.zeros(config.task_type_vocab_size, config.hidden_size)
     if source is not None:
         rows[: len(source)] = source
-        rows[len(source) : tasks] = source[0]
+        for number, name in enumerate(config.task_names):
+            if known:
+                rows[number] = source[known.index(name) if name in known else 0]
+            elif number >= len(source):
+                rows[number] = source[0]
     return rows
 
 

@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import os
 import sys
 from pathlib import Path
 
@@ -46,7 +47,8 @@ def main(argv: list[str]) -> int:
             print(f"error: {error}; the last checkpoint is intact", file=sys.stderr)
             return 1
     except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
+        if os.environ.get("RANK", "0") == "0":
+            print(f"error: {error}", file=sys.stderr)
         return 2
     if trainer.accelerator.is_main_process:
         _report(args, trainer.step, trainer.plan.steps, means)

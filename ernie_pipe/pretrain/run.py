@@ -46,8 +46,10 @@ def corpus_encoder(data: str, manifest: Manifest) -> Encoder:
     return encoder
 
 
-def create_or_check(run: Path, settings: PretrainSettings, data: str, manifest: Manifest) -> None:
-    """Write `run.json`, or compare it key by key with what is asked for now."""
+def create(run: Path, settings: PretrainSettings, data: str, manifest: Manifest) -> None:
+    """Write `run.json` and the tokenizer, unless the folder holds this very run already."""
+    if check(run, settings, manifest):
+        return
     content = {
         "settings": settings.model_dump(),
         "data": str(Path(data).resolve()),
@@ -55,20 +57,34 @@ def create_or_check(run: Path, settings: PretrainSettings, data: str, manifest: 
         "tokenizer_fingerprint": manifest.details["tokenizer"],
         "task_names": settings.task_names(),
     }
+    shutil.copytree(Path(data) / "tokenizer", run / "tokenizer", dirs_exist_ok=True)
+    write_atomic(str(run / "run.json"), json.dumps(content, ensure_ascii=False, indent=1).encode())
+
+
+def check(run: Path, settings: PretrainSettings, manifest: Manifest) -> bool:
+    """Return whether `run` exists; `InputError` names what differs from the settings and data it was started with."""
     if not (run / "run.json").is_file():
-        shutil.copytree(Path(data) / "tokenizer", run / "tokenizer", dirs_exist_ok=True)
-        write_atomic(str(run / "run.json"), json.dumps(content, ensure_ascii=False, indent=1).encode())
-        return
+        return False
     found = _content(run)
-    if found["data_fingerprint"] != content["data_fingerprint"]:
+    if found["data_fingerprint"] != manifest.data_fingerprint:
         raise InputError(f"{run}: was started on other data ({found['data']}); choose another --output")
-    before, now = dict(_flat(found["settings"])), dict(_flat(content["settings"]))
+    before, now = dict(_flat(found["settings"])), dict(_flat(settings.model_dump()))
     for key in sorted({*before, *now}):
         if before.get(key) != now.get(key) and not key.startswith(HARMLESS):
             raise InputError(
                 f"{run}: was started with {key} = {before.get(key)!r}, now it is {now.get(key)!r}; "
                 "set it back, or choose another --output"
             )
+    return True
+
+
+def cut_metrics(run: Path, step: int) -> None:
+    """Drop the log lines after `step`: they are going to be written again."""
+    path = run / "metrics.jsonl"
+    if path.is_file():
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+        kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
+        write_atomic(str(path), "".join(kept).encode())
 
 
 def read(run: Path) -> Run:

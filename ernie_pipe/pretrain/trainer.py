@@ -19,16 +19,14 @@ from accelerate.utils import ProjectConfiguration
 from torch.utils.data import DataLoader, Dataset
 
 from ernie_pipe import draws
-from ernie_pipe.corpus.reader import Passages
 from ernie_pipe.errors import InputError
 from ernie_pipe.model.multitask import MultiTaskModel, TaskOutput
 from ernie_pipe.pretrain import checkpoint, run
 from ernie_pipe.pretrain.batch import BatchBuilder, to_tensors
 from ernie_pipe.pretrain.export import initial_model
-from ernie_pipe.pretrain.plan import Plan
+from ernie_pipe.pretrain.prepare import prepare
 from ernie_pipe.pretrain.settings import OptimizerSettings, PretrainSettings
 from ernie_pipe.progress import Progress
-from ernie_pipe.text.encode import SpecialIds
 
 logger = logging.getLogger(__name__)
 _DROPOUT, _WEIGHTS = 3, 4
@@ -105,20 +103,16 @@ class Trainer:
 
     def __init__(self, settings: PretrainSettings, data: str, folder: Path) -> None:
         self.settings, self.folder = settings, folder
-        self.passages = Passages(data)
-        tasks = settings.build_tasks()
-        self.plan = Plan(settings, self.passages, tasks)
-        self._check_lengths()
-        corpus = run.corpus_encoder(data, self.passages.manifest)
-        self.builder = BatchBuilder(self.plan, self.passages, tasks, SpecialIds.of(corpus))
+        prepared = prepare(settings, data)
+        self.passages, self.plan, self.builder = prepared.passages, prepared.plan, prepared.builder
         self.accelerator = _accelerator(settings, folder)
         check_world(settings.processes, self.accelerator.num_processes)
         self.micro_batches = self.plan.micro_batches_of(self.accelerator.process_index, self.accelerator.num_processes)
         if self.accelerator.is_main_process:
-            run.create_or_check(folder, settings, data, self.passages.manifest)
+            run.create(folder, settings, data, self.passages.manifest)
         self.accelerator.wait_for_everyone()
         torch.manual_seed(int(draws.key(settings.seed, _WEIGHTS)) % 2**63)
-        model = initial_model(settings, tasks, corpus)
+        model = initial_model(settings, self.builder.tasks, prepared.corpus)
         if self.accelerator.is_main_process:
             model.config.save_pretrained(folder)
         self.step = self._resume(model)
@@ -128,15 +122,6 @@ class Trainer:
         self.model, self.optimizer = self.accelerator.prepare(model, optimizer)
         self._stop_asked = False
 
-    def _check_lengths(self) -> None:
-        longest = int(self.passages.tokens.max()) + 2
-        room = self.settings.model.max_positions
-        if longest > room:
-            raise InputError(
-                f"passages have up to {longest} tokens, model.max_positions is {room}: "
-                f"set it to {longest}, or encode with --max-tokens {room}"
-            )
-
     def _resume(self, model: MultiTaskModel) -> int:
         step = checkpoint.newest(self.folder)
         if step is None:
@@ -144,6 +129,7 @@ class Trainer:
         checkpoint.load_model(self.folder, step, model)
         if self.accelerator.is_main_process:
             logger.info("%s: going on from step %d", self.folder, step)
+            run.cut_metrics(self.folder, step)
         return step
 
     def train(self, max_steps: int | None = None) -> dict[str, float]:

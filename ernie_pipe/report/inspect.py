@@ -7,15 +7,14 @@ from pathlib import Path
 import numpy as np
 
 from ernie_pipe import draws
-from ernie_pipe.corpus.reader import Passages
+from ernie_pipe.corpus import manifest as manifests
 from ernie_pipe.errors import InputError
 from ernie_pipe.masking import LEVELS, MaskingRule, mask_units
 from ernie_pipe.pretrain import run as runs
-from ernie_pipe.pretrain.batch import BatchBuilder
-from ernie_pipe.pretrain.plan import Plan
+from ernie_pipe.pretrain.prepare import prepare
 from ernie_pipe.report.masks import MaskedExample, examples, render
 from ernie_pipe.text import lexicon as lexicons
-from ernie_pipe.text.encode import WORD_START, Encoding, Segmented, SpecialIds, Tally, unit_bits
+from ernie_pipe.text.encode import WORD_START, Encoding, Segmented, Tally, unit_bits
 from ernie_pipe.text.units import Segmenter, Units
 from ernie_pipe.text.words import load_engine
 
@@ -90,15 +89,12 @@ def _array(spans: list[tuple[int, int]]) -> np.ndarray:
 def of_step(folder: str, step: int) -> Iterator[MaskedExample]:
     """Yield the sequences of a run's step: the very batch that was trained."""
     run = runs.read(Path(folder))
-    passages = Passages(run.data)
-    if passages.manifest.data_fingerprint != run.data_fingerprint:
+    if manifests.read(run.data, "passages").data_fingerprint != run.data_fingerprint:
         raise InputError(f"{run.data}: is no longer the data that {folder} was started on")
-    tasks = run.settings.build_tasks()
-    plan = Plan(run.settings, passages, tasks)
-    if not 0 <= step < plan.steps:
-        raise InputError(f"--step {step}: this run has the steps 0 to {plan.steps - 1}")
-    corpus = runs.corpus_encoder(run.data, passages.manifest)
-    builder = BatchBuilder(plan, passages, tasks, SpecialIds.of(corpus))
-    tokens = {number: token for token, number in corpus.vocab.items()}
+    prepared = prepare(run.settings, run.data)
+    if not 0 <= step < prepared.plan.steps:
+        raise InputError(f"--step {step}: this run has the steps 0 to {prepared.plan.steps - 1}")
+    tokens = {number: token for token, number in prepared.corpus.vocab.items()}
+    builder = prepared.builder
     for built in builder.step(step, range(run.settings.batch.micro_batches)):
         yield from examples(built, builder, tokens)

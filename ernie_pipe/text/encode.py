@@ -36,7 +36,14 @@ _SLOW, _SKIP = -1, -2
 # Longer runs hardly ever come again.
 LONGEST_CACHED = 64
 # Blocks whose characters BERT's pre-tokenizer isolates: CJK ideographs and punctuation of any script.
-_CJK = ((0x3400, 0x4DBF), (0x4E00, 0x9FFF), (0xF900, 0xFAFF), (0x20000, 0x2A6DF), (0x2A700, 0x2B81F), (0x2F800, 0x2FA1F))
+_CJK = (
+    (0x3400, 0x4DBF),
+    (0x4E00, 0x9FFF),
+    (0xF900, 0xFAFF),
+    (0x20000, 0x2A6DF),
+    (0x2A700, 0x2B81F),
+    (0x2F800, 0x2FA1F),
+)
 
 
 @dataclass

@@ -20,6 +20,7 @@ from ernie_pipe.text.encode import SPECIAL_TOKENS
 _RUNS = re.compile(r"[^\W_㐀-䶿一-鿿豈-﫿\U00020000-\U0002fa1f]+")
 _ALWAYS = "abcdefghijklmnopqrstuvwxyz0123456789"
 TRAINING_WORDS = 2_000_000
+LETTERS = 1000
 
 
 def count_text(text: str, counts: Counter[str]) -> None:
@@ -88,14 +89,28 @@ def _by_coverage(characters: Counter[str], coverage: float, places: int) -> list
 
 
 def _train_pieces(words: Counter[str], size: int) -> list[str]:
-    """Train WordPiece on counted words (scaled down to about `TRAINING_WORDS` in all) and list its pieces."""
+    """Train WordPiece on counted words (scaled down to about `TRAINING_WORDS` in all) and list its pieces.
+
+    The trainer numbers letters as a hash table hands them out and breaks ties by number, so that every run would
+    give other pieces: the letters are numbered here, as an alphabet and as special tokens.
+    """
     if not words:
         return []
     scale = max(1, sum(words.values()) // TRAINING_WORDS)
     tokenizer = Tokenizer(WordPiece({"[UNK]": 0}, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    letters: Counter[str] = Counter()
+    for word, count in words.items():
+        letters.update(dict.fromkeys(word, count))
+    alphabet = [letter for letter, _ in sorted(letters.items(), key=lambda pair: (-pair[1], pair[0]))[:LETTERS]]
+    inner = {letter for word in words for letter in word[1:]}
     trainer = trainers.WordPieceTrainer(
-        vocab_size=size, min_frequency=2, limit_alphabet=1000, show_progress=False, special_tokens=["[UNK]"]
+        vocab_size=size,
+        min_frequency=2,
+        limit_alphabet=len(alphabet),
+        initial_alphabet=alphabet,
+        show_progress=False,
+        special_tokens=["[UNK]", *(f"##{letter}" for letter in alphabet if letter in inner)],
     )
     ordered = sorted(words.items(), key=lambda pair: (-pair[1], pair[0]))
     tokenizer.train_from_iterator((" ".join([word] * -(-count // scale)) for word, count in ordered), trainer)
