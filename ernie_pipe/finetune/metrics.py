@@ -1,0 +1,82 @@
+"""The field's metrics: accuracy and macro F1 of classes, span precision, recall and F1 of entities."""
+
+import statistics
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from ernie_pipe.finetune.tags import Span, from_spans
+
+Metrics = dict[str, Any]
+
+
+def classification(gold: Sequence[str], predicted: Sequence[str]) -> Metrics:
+    """Return accuracy and macro F1, the mean over the classes that occur in gold or predictions."""
+    from sklearn.metrics import accuracy_score, f1_score
+
+    return {
+        "accuracy": float(accuracy_score(gold, predicted)),
+        "macro_f1": float(f1_score(gold, predicted, average="macro", zero_division=0)),
+        "examples": len(gold),
+    }
+
+
+def spans(lengths: Sequence[int], gold: Sequence[Iterable[Span]], predicted: Sequence[Iterable[Span]]) -> Metrics:
+    """Return seqeval's span precision, recall and F1, over all and per type, on tags of characters.
+
+    `lengths` are the texts' lengths in characters. Tags of characters, not of tokens, so that an entity
+    which no token border fits counts as the miss it is.
+    """
+    from seqeval.metrics import classification_report
+
+    tags = [
+        [from_spans(found, length) for length, found in zip(lengths, side, strict=True)] for side in (gold, predicted)
+    ]
+    if not any(tag != "O" for side in tags for sentence in side for tag in sentence):
+        # seqeval fails where neither side has an entity.
+        return {
+            "precision": 0.0,
+            "recall": 0.0,
+            "f1": 0.0,
+            "entities": 0,
+            "examples": len(lengths),
+            "per_type": {},
+        }
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        report = classification_report(*tags, output_dict=True, zero_division=0)
+    rows = {name: _row(row) for name, row in report.items()}
+    total = rows.pop("micro avg")
+    per_type = {name: row for name, row in sorted(rows.items()) if not name.endswith(" avg")}
+    return {**total, "examples": len(lengths), "per_type": per_type}
+
+
+def _row(row: Mapping[str, Any]) -> Metrics:
+    values = {"precision": row["precision"], "recall": row["recall"], "f1": row["f1-score"]}
+    return {**{name: float(value) for name, value in values.items()}, "entities": int(row["support"])}
+
+
+def mean_and_deviation(runs: Sequence[Metrics]) -> Metrics:
+    """Return mean and sample standard deviation of every score, the floats, over runs of different seeds."""
+    names = [name for name, value in runs[0].items() if isinstance(value, float)]
+    columns = {name: [run[name] for run in runs] for name in names}
+    return {
+        name: {"mean": statistics.fmean(values), "std": statistics.stdev(values) if len(values) > 1 else 0.0}
+        for name, values in columns.items()
+    }
+
+
+def table(rows: Mapping[str, Metrics]) -> str:
+    """Return an aligned table, one line a row: scores by four decimals, `mean ± std` where given, counts."""
+    names = list(dict.fromkeys(name for row in rows.values() for name, value in row.items() if name != "per_type"))
+    cells = [["", *names]]
+    cells += [[title, *(_cell(row.get(name, "")) for name in names)] for title, row in rows.items()]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
+    lines = ("  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in cells)
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, dict):
+        return f"{value['mean']:.4f} ± {value['std']:.4f}"
+    return f"{value:.4f}" if isinstance(value, float) else str(value)

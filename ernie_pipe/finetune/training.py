@@ -1,0 +1,110 @@
+"""One training run: transformers' Trainer, with the head's own score after every epoch."""
+
+import logging
+import sys
+import tempfile
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainingArguments
+from transformers.trainer_callback import PrinterCallback, ProgressCallback
+
+from ernie_pipe.finetune.encoder import device, quiet
+from ernie_pipe.finetune.settings import FinetuneSettings
+
+log = logging.getLogger(__name__)
+
+Score = Callable[[], float]
+
+
+class _Bar(ProgressCallback):
+    """The Trainer's bar without its dictionaries between the lines."""
+
+    def on_log(self, *args: Any, **kwargs: Any) -> None:
+        """Say nothing."""
+
+
+class KeepBest(TrainerCallback):
+    """Score the model after every epoch, keep the weights of the best, stop when patience runs out.
+
+    The weights stay in memory: a checkpoint on disk for each epoch would cost more than the epoch of a
+    small set. The first of equal epochs is kept.
+    """
+
+    def __init__(self, score: Score, patience: int) -> None:
+        self.score = score
+        self.patience = patience
+        self.best = float("-inf")
+        self.epoch = 0
+        self.weights: dict[str, torch.Tensor] = {}
+
+    def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Score, keep or count."""
+        epoch, value = round(state.epoch), self.score()
+        if value > self.best:
+            self.best, self.epoch = value, epoch
+            self.weights = {
+                name: tensor.detach().cpu().clone() for name, tensor in kwargs["model"].state_dict().items()
+            }
+        log.info("epoch %d: dev %.4f%s", epoch, value, " (best)" if self.epoch == epoch else "")
+        if self.patience and epoch - self.epoch >= self.patience:
+            control.should_training_stop = True
+
+
+def train(
+    model: PreTrainedModel,
+    features: list[dict],
+    *,
+    collator: Any,
+    settings: FinetuneSettings,
+    seed: int,
+    score: Score | None = None,
+) -> int:
+    """Train `model` in place and return the epoch whose weights it has.
+
+    With `score`, a function of the model's present weights, these are the best epoch's, else the last's.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = Trainer(
+            model=model,
+            args=_arguments(settings, seed, folder),
+            train_dataset=features,
+            data_collator=collator,
+        )
+        trainer.remove_callback(PrinterCallback)
+        trainer.remove_callback(ProgressCallback)
+        if sys.stderr.isatty():
+            trainer.add_callback(_Bar)
+        keep = KeepBest(score, settings.early_stop) if score else None
+        if keep:
+            trainer.add_callback(keep)
+        with quiet():
+            trainer.train()
+    if keep:
+        model.load_state_dict(keep.weights)
+    return keep.epoch if keep else settings.epochs
+
+
+def _arguments(settings: FinetuneSettings, seed: int, folder: str) -> TrainingArguments:
+    chosen = device(settings.device)
+    arguments = TrainingArguments(
+        output_dir=folder,
+        learning_rate=settings.learning_rate,
+        num_train_epochs=settings.epochs,
+        per_device_train_batch_size=settings.batch_size,
+        weight_decay=settings.weight_decay,
+        warmup_steps=settings.warmup_ratio,
+        seed=seed,
+        bf16=settings.bf16,
+        use_cpu=chosen.type == "cpu",
+        dataloader_pin_memory=chosen.type == "cuda",
+        eval_strategy="no",
+        save_strategy="no",
+        logging_strategy="no",
+        report_to="none",
+    )
+    # Several visible devices would multiply the batch behind the user's back: one is used.
+    if arguments.n_gpu > 1:
+        arguments._n_gpu = 1
+    return arguments

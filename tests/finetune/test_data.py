@@ -1,0 +1,82 @@
+import pytest
+
+from ernie_pipe.errors import InputError
+from ernie_pipe.finetune.data import check_labels, encodable, label_order, read_classification, read_texts
+
+
+def pairs(examples):
+    return [(example.text, example.label) for example in examples]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "label\ttext_a\n1\t很好\n0\t很坏\n",
+        "很好\t1\n很坏\t0\n",
+        "1\t很好\n0\t很坏\n",
+        "review,label\n很好,1\n很坏,0\n",
+        '{"sentence": "很好", "label": 1}\n{"sentence": "很坏", "label": "0"}\n',
+    ],
+)
+def test_the_forms_of_the_field_read_alike(write, said, content):
+    path = write("train", content)
+    assert pairs(read_classification(path)) == [("很好", "1"), ("很坏", "0")]
+    assert str(path) in said()
+    assert "2 examples" in said()
+
+
+def test_empty_texts_are_counted_and_the_rest_is_kept_as_it_is(write, said):
+    examples = read_classification(write("a.tsv", "text\tlabel\n 好 \t1\n  \t0\n\t1\n"))
+    assert pairs(examples) == [(" 好 ", "1")]
+    assert "2 × an empty text" in said()
+    assert "a.tsv:3" in said()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("comment\tlabel\n好\t1\n", "no text column among comment, label"),
+        ("text\tclass\n好\t1\n", "no label column among text, class"),
+        ("好\n坏\n", "no header and 1 columns"),
+        ("text\tlabel\n好\t\n", "a:2: no label"),
+        ("text\tlabel\n \t1\n", "no example is left"),
+        ('{"text": 3, "label": 1}\n', "a:1: `text` must be a string"),
+        ('{"text": "好", "label": null}\n', "a:1: no label"),
+    ],
+)
+def test_mistakes_say_where_and_what(write, content, message):
+    with pytest.raises(InputError, match=message):
+        read_classification(write("a", content))
+
+
+def test_a_header_of_unknown_names_is_suspected(write, said):
+    read_classification(write("a.tsv", "content\tclass\n" + "".join(f"第{i}条\t{i % 2}\n" for i in range(30))))
+    assert "label `class` occurs once" in said()
+
+
+@pytest.mark.parametrize(
+    ("content", "texts"),
+    [
+        ("很好，\n\n a\tb \n", ["很好，", "", " a\tb "]),
+        ("id\ttext\n1\t好\n", ["好"]),
+        ("\ntext\n好\n\n坏\n", ["好", "", "坏"]),
+        ('{"text": "好"}\n', ["好"]),
+        ("{不是 JSON}\n", ["{不是 JSON}"]),
+    ],
+)
+def test_texts_to_predict(write, content, texts):
+    assert read_texts(write("a", content)) == texts
+
+
+def test_an_unknown_label_is_named_with_its_line():
+    with pytest.raises(InputError, match=r"dev\.tsv:7: unknown label `2`: the training data has 0, 1"):
+        check_labels([("0", "dev.tsv:6"), ("2", "dev.tsv:7")], ["1", "0"], "label")
+
+
+def test_labels_are_ordered_by_value_or_name():
+    assert label_order(["10", "9", "9"]) == ["9", "10"]
+    assert label_order(["10", "9", "x"]) == ["10", "9", "x"]
+
+
+def test_lone_surrogates_keep_positions():
+    assert encodable("a\ud800😀b") == "a\ufffd😀b"

@@ -1,0 +1,90 @@
+import pytest
+
+from ernie_pipe.errors import InputError
+from ernie_pipe.finetune.files import from_python, read_lines, read_records
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "gb18030"])
+def test_encodings_are_told_apart(write, said, encoding):
+    path = write("a.tsv", "text\tlabel\r\n服务很好\t1\r\n".encode(encoding))
+    assert read_records(path).rows[0].values == {"text": "服务很好", "label": "1"}
+    assert ("GB18030" in said()) == (encoding == "gb18030")
+
+
+def test_only_line_feeds_end_lines(write):
+    odd = "a\u2028b\x85c\x0bd\x1ce"
+    assert read_lines(write("a.txt", f"{odd}\r\n二\n")) == [(1, odd), (2, "二")]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "the file is empty"),
+        (b" \n\n", "the file is empty"),
+        (b"ok\n\xff\xff\n", "a.txt:2: neither UTF-8"),
+    ],
+)
+def test_unreadable_files_say_why(write, content, message):
+    with pytest.raises(InputError, match=message):
+        read_lines(write("a.txt", content))
+
+
+def test_a_missing_file_and_a_folder_are_named(tmp_path):
+    with pytest.raises(InputError, match=r"none\.tsv: no such file"):
+        read_lines(tmp_path / "none.tsv")
+    with pytest.raises(InputError, match="not readable"):
+        read_lines(tmp_path)
+
+
+def test_columns_come_in_any_order_and_case(write):
+    records = read_records(write("a.tsv", "Label\tid\tTEXT_A\n1\t7\t好\n"))
+    assert records.rows[0].values == {"label": "1", "id": "7", "text_a": "好"}
+
+
+def test_quotes_are_text_in_tsv_and_quotes_in_csv(write):
+    assert read_records(write("a.tsv", 'text\tlabel\n"好\t1\n')).rows[0].values["text"] == '"好'
+    rows = read_records(write("a.csv", 'text,label\n"好,""真好""\n的",1\n坏,0\n')).rows
+    assert rows[0].values["text"] == '好,"真好"\n的'
+    assert rows[1].where.endswith("a.csv:4")
+
+
+@pytest.mark.parametrize("content", ["text\tlabel\n好\t1\n坏\t0\t多\n", "text,label\n好,1\n坏,0,多\n"])
+def test_unequal_columns_are_named_by_line(write, content):
+    with pytest.raises(InputError, match=r"a:3: 3 columns where the first line has 2"):
+        read_records(write("a", content))
+
+
+def test_an_open_quote_in_csv_is_an_error(write):
+    with pytest.raises(InputError, match=r"a\.csv:3: not CSV"):
+        read_records(write("a.csv", 'text,label\n好,1\n"坏,0\n'))
+
+
+def test_a_header_alone_holds_nothing(write):
+    with pytest.raises(InputError, match="no lines below"):
+        read_records(write("a.tsv", "text\tlabel\n"))
+
+
+def test_jsonl_is_read_and_its_errors_are_named_by_line(write):
+    assert read_records(write("a.jsonl", '{"text": "好"}\n\n{"text": "坏"}\n')).rows[1].where.endswith(":3")
+    with pytest.raises(InputError, match=r"a\.jsonl:2: not JSON"):
+        read_records(write("a.jsonl", '{"text": "好"}\n{"text": \n'))
+    with pytest.raises(InputError, match=r"a\.jsonl:1: not JSON.*one object a line"):
+        read_records(write("a.jsonl", '{\n  "text": "好"\n}\n'))
+    with pytest.raises(InputError, match=r"a\.jsonl:2: expected a JSON object"):
+        read_records(write("a.jsonl", '{"text": "好"}\n[1]\n'))
+
+
+def test_class_ids_of_a_dataset_become_names():
+    from datasets import ClassLabel, Dataset, Features, Sequence, Value
+
+    label = ClassLabel(names=["坏", "好"])
+    features = Features({"text": Value("string"), "label": label, "ner_tags": Sequence(label)})
+    data = Dataset.from_dict({"text": ["a"], "label": [1], "ner_tags": [[0, 1]]}, features=features)
+    assert from_python(data, "train").rows[0].values == {"text": "a", "label": "好", "ner_tags": ["坏", "好"]}
+
+
+def test_python_data_is_checked():
+    with pytest.raises(InputError, match="train: no examples"):
+        from_python([], "train")
+    with pytest.raises(InputError, match=r"train\[1\]: expected a dict"):
+        from_python([{"text": "a"}, "b"], "train")
