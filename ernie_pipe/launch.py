@@ -1,11 +1,13 @@
 """`ernie-pipe pretrain`: the `accelerate launch` line that really starts what was asked for.
 
 With accelerate 1.15 `--num_processes 2 --cpu` starts one process, and one thread a process is the default: this
-passes the switches that put N ranks in one group and give each its share of the cores.
+passes the switches that put N ranks in one group and give each its share of the cores. One process needs no
+launcher: started directly, its exit code is ours.
 """
 
 import argparse
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -18,23 +20,24 @@ from ernie_pipe.pretrain.prepare import prepare
 from ernie_pipe.pretrain.settings import PretrainSettings
 
 
-def command(processes: int, threads: int, *, cuda: bool, arguments: list[str]) -> list[str]:
-    """Return the launch line for `processes` ranks on this machine."""
+def command(processes: int, threads: int, *, arguments: list[str]) -> list[str]:
+    """Return the line that starts `processes` ranks on this machine."""
+    training = ["-m", "ernie_pipe.pretrain", *arguments, "--set", f"processes={processes}"]
+    if processes == 1:
+        return [sys.executable, *training]
     options = {
         "num_machines": "1",
         "num_processes": str(processes),
         "mixed_precision": "no",
         "dynamo_backend": "no",
         "num_cpu_threads_per_process": str(threads),
-    }
-    if processes > 1:
         # Port 0: any free one, so that two runs on one machine do not meet.
-        options["main_process_port"] = "0"
+        "main_process_port": "0",
+    }
     # Quiet: a failed process tells its own story, the launcher's traceback adds none.
     line = [sys.executable, "-m", "accelerate.commands.launch", "--quiet"]
     line += [item for name, value in options.items() for item in (f"--{name}", value)]
-    line += ["--multi_gpu"] if processes > 1 else ([] if cuda else ["--cpu"])
-    return [*line, "-m", "ernie_pipe.pretrain", *arguments, "--set", f"processes={processes}"]
+    return [*line, "--multi_gpu", *training]
 
 
 def pretrain(argv: list[str]) -> int:
@@ -56,8 +59,29 @@ def pretrain(argv: list[str]) -> int:
     if not gpus:
         environment["ACCELERATE_USE_CPU"] = "true"
     environment.setdefault("OMP_NUM_THREADS", str(threads))
-    line = command(processes, threads, cuda=bool(gpus), arguments=passed)
-    return subprocess.run(line, env=environment, check=False).returncode
+    return _run(command(processes, threads, arguments=passed), environment)
+
+
+def _run(line: list[str], environment: dict[str, str]) -> int:
+    """Run the line and return its exit code; SIGTERM and SIGINT are passed on, so that training saves first."""
+    process = subprocess.Popen(line, env=environment)
+    asked = False
+
+    def pass_on(number: int, _: object) -> None:
+        nonlocal asked
+        asked = True
+        process.send_signal(number)
+
+    before = {number: signal.signal(number, pass_on) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        code = process.wait()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if asked:
+        # Whoever asked training to stop wants nothing to follow it.
+        sys.exit(code)
+    return code
 
 
 def _check(settings: PretrainSettings, args: argparse.Namespace, processes: int) -> None:

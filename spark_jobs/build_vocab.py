@@ -69,7 +69,7 @@ def build(settings: VocabSettings, *, overwrite: bool = False) -> manifests.Mani
         assert settings.input is not None
         corpus = manifests.read(settings.input, "segmented")
         config |= {"input": corpus.data_fingerprint, "size": settings.size, "coverage": settings.coverage}
-    if manifests.is_done(settings.output, config, overwrite=overwrite):
+    if manifests.is_done(settings.output, "tokenizer", config, overwrite=overwrite):
         print(f"{settings.output}: already done with this configuration", file=sys.stderr)
         return manifests.read(settings.output, "tokenizer")
     if settings.input is not None:

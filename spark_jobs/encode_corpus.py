@@ -75,7 +75,7 @@ def encode(settings: EncodeSettings, *, overwrite: bool = False) -> manifests.Ma
         "offsets": settings.offsets,
         "held_out": settings.held_out,
     }
-    if manifests.is_done(settings.output, config, overwrite=overwrite):
+    if manifests.is_done(settings.output, "passages", config, overwrite=overwrite):
         print(f"{settings.output}: already done with this configuration", file=sys.stderr)
         return manifests.read(settings.output, "passages")
     import session

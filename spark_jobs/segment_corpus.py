@@ -94,7 +94,7 @@ def segment(settings: SegmentSettings, *, overwrite: bool = False) -> manifests.
     surfaces = lexicons.read_tsv(settings.lexicon, settings.entity_types)
     engine = load_engine(settings.engine, hmm=settings.hmm)
     config = _config(settings, splits, surfaces, engine)
-    if manifests.is_done(settings.output, config, overwrite=overwrite):
+    if manifests.is_done(settings.output, "segmented", config, overwrite=overwrite):
         print(f"{settings.output}: already done with this configuration", file=sys.stderr)
         return manifests.read(settings.output, "segmented")
     import session
@@ -134,6 +134,8 @@ def _plan(settings: SegmentSettings) -> list[tuple[document.Split, int]]:
         raise InputError("no input: give --input PATH, or `sources` in the config file")
     planned: list[tuple[document.Split, int]] = []
     for source in sources:
+        if f"{resolve(settings.output)[1]}/".startswith(f"{resolve(source.path)[1].rstrip('/')}/"):
+            raise InputError(f"--output {settings.output} lies in the input {source.path}: choose another place")
         name = source.name or PurePath(source.path.rstrip("/")).name.split(".")[0]
         template = document.Split(
             path="", source=name, format="", encoding=source.encoding,
@@ -142,7 +144,11 @@ def _plan(settings: SegmentSettings) -> list[tuple[document.Split, int]]:
         found = document.plan_splits(source.path, template, split_bytes=settings.split_mib << 20)
         committed = manifests.find(source.path)
         names = {shard["name"] for shard in committed.shards} if committed else None
-        planned += [pair for pair in found if names is None or PurePath(pair[0].path).name in names]
+        found = [pair for pair in found if names is None or PurePath(pair[0].path).name in names]
+        twice = {split.path for split, _ in found} & {split.path for split, _ in planned}
+        if twice:
+            raise InputError(f"{min(twice)}: given twice; every file belongs to one input or source")
+        planned += found
     if not planned:
         raise InputError(f"nothing to segment: no file in {', '.join(source.path for source in sources)}")
     return planned
@@ -192,9 +198,9 @@ def _with_line_numbers(session: Any, spark: Any, splits: list) -> list[tuple[doc
 def _group(splits: list[tuple[document.Split, int]], size: int) -> list[list[document.Split]]:
     """Put neighbouring splits together until a task has about `size` bytes (at most 4,096 files)."""
     groups: list[list[document.Split]] = []
-    filled = size
+    filled = 0
     for split, length in splits:
-        if filled + length > size or len(groups[-1]) >= 4096:
+        if not groups or filled + length > size or len(groups[-1]) >= 4096:
             groups.append([])
             filled = 0
         groups[-1].append(split)

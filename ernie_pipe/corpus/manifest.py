@@ -81,12 +81,15 @@ def find(folder: str) -> Manifest | None:
     return manifest
 
 
-def is_done(folder: str, config: Mapping[str, Any], *, overwrite: bool = False) -> bool:
+def is_done(folder: str, kind: str, config: Mapping[str, Any], *, overwrite: bool = False) -> bool:
     """Return whether `folder` already holds the result of `config`.
 
-    Another finished result there is an `InputError` that names what differs, unless `overwrite`.
+    Another finished result there is an `InputError` that names what differs, unless `overwrite`; that of another
+    stage (perhaps this one's input) always is.
     """
     found = find(folder)
+    if found is not None and found.kind != kind:
+        raise InputError(f"{folder}: holds {found.kind} already; choose another --output for {kind}")
     if found is None or overwrite:
         return False
     if found.config_hash == content_hash(config):

@@ -4,14 +4,14 @@ Spans are characters of `text` in segmented documents, tokens in passages.
 """
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Sized
 
 import numpy as np
 import pyarrow as pa
 
 from ernie_pipe.text.document import ROLES, Record, Rejected
 from ernie_pipe.text.encode import Passage, Segmented
-from ernie_pipe.text.units import Units
+from ernie_pipe.text.units import Entity, Units
 
 _SPAN = pa.struct([("start", pa.int32()), ("end", pa.int32())])
 _ENTITY = pa.struct([("start", pa.int32()), ("end", pa.int32()), ("type", pa.string()), ("source", pa.string())])
@@ -62,7 +62,7 @@ def passages_schema(vocab_size: int) -> pa.Schema:
     )
 
 
-def _list_array(arrays: Sequence[np.ndarray], values: pa.Array) -> pa.ListArray:
+def _list_array(arrays: Sequence[Sized], values: pa.Array) -> pa.ListArray:
     offsets = np.concatenate([[0], np.cumsum([len(array) for array in arrays])]).astype(np.int32)
     return pa.ListArray.from_arrays(pa.array(offsets), values)
 
@@ -78,6 +78,12 @@ def _spans(arrays: Sequence[np.ndarray]) -> pa.ListArray:
     return _list_array(arrays, pa.StructArray.from_arrays(columns, fields=list(_SPAN)))
 
 
+def _entities(lists: Sequence[Sequence[Entity]]) -> pa.ListArray:
+    flat = list(itertools.chain.from_iterable(lists))
+    columns = [pa.array([entity[i] for entity in flat], field.type) for i, field in enumerate(_ENTITY)]
+    return _list_array(lists, pa.StructArray.from_arrays(columns, fields=list(_ENTITY)))
+
+
 def segmented_batch(rows: Sequence[tuple[Record, Units]]) -> pa.RecordBatch:
     """Columns of segmented documents from records and their units."""
     records = [record for record, _ in rows]
@@ -91,13 +97,7 @@ def segmented_batch(rows: Sequence[tuple[Record, Units]]) -> pa.RecordBatch:
         _spans([np.array(units.sentences, dtype=np.int32).reshape(-1, 2) for units in layers]),
         _spans([units.word_bounds for units in layers]),
         _spans([np.array(units.phrases, dtype=np.int32).reshape(-1, 2) for units in layers]),
-        pa.array(
-            [
-                [dict(zip(("start", "end", "type", "source"), entity, strict=True)) for entity in units.entities]
-                for units in layers
-            ],
-            SEGMENTED.field("entities").type,
-        ),
+        _entities([units.entities for units in layers]),
         pa.array(
             [[{"start": start, "role": role} for start, role in record.segments] for record in records],
             SEGMENTED.field("segments").type,

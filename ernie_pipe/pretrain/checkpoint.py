@@ -31,7 +31,7 @@ def folder(run: Path, step: int) -> Path:
 def save(run: Path, step: int, model: MultiTaskModel, optimizer: torch.optim.Optimizer, *, keep: int) -> Path:
     """Save atomically, then delete all but the newest `keep` checkpoints."""
     target = folder(run, step)
-    if (target / STATE).is_file():
+    if target.exists() and _problem(target) is None:
         return target
     partial = target.with_name(target.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
@@ -43,6 +43,8 @@ def save(run: Path, step: int, model: MultiTaskModel, optimizer: torch.optim.Opt
     for path in partial.iterdir():
         _sync_file(path)
     sync_folder(str(partial))
+    # What still lies there is damaged: a run that resumed before it has come back to its step.
+    shutil.rmtree(target, ignore_errors=True)
     partial.rename(target)
     sync_folder(str(target.parent))
     for old in _found(run)[keep:]:

@@ -108,13 +108,14 @@ class Trainer:
         self.accelerator = _accelerator(settings, folder)
         check_world(settings.processes, self.accelerator.num_processes)
         self.micro_batches = self.plan.micro_batches_of(self.accelerator.process_index, self.accelerator.num_processes)
-        if self.accelerator.is_main_process:
-            run.create(folder, settings, data, self.passages.manifest)
-        self.accelerator.wait_for_everyone()
         torch.manual_seed(int(draws.key(settings.seed, _WEIGHTS)) % 2**63)
         model = initial_model(settings, self.builder.tasks, prepared.corpus)
+        self._check_lengths(model)
+        # The folder is written last: a mistake until here leaves no run behind that would refuse the right settings.
         if self.accelerator.is_main_process:
+            run.create(folder, settings, data, self.passages.manifest)
             model.config.save_pretrained(folder)
+        self.accelerator.wait_for_everyone()
         self.step = self._resume(model)
         optimizer = build_optimizer(model, settings.optimizer)
         if self.step:
@@ -122,14 +123,24 @@ class Trainer:
         self.model, self.optimizer = self.accelerator.prepare(model, optimizer)
         self._stop_asked = False
 
+    def _check_lengths(self, model: MultiTaskModel) -> None:
+        """Refuse passages that are longer than the positions of `init_from`, whose shape wins over the settings."""
+        longest, room = int(self.passages.tokens.max()) + 2, model.config.max_position_embeddings
+        if longest > room:
+            raise InputError(
+                f"passages have up to {longest} tokens, {self.settings.init_from} has {room} positions: "
+                f"encode with --max-tokens {room}"
+            )
+
     def _resume(self, model: MultiTaskModel) -> int:
         step = checkpoint.newest(self.folder)
+        if self.accelerator.is_main_process:
+            run.cut_metrics(self.folder, step or 0)
         if step is None:
             return 0
         checkpoint.load_model(self.folder, step, model)
         if self.accelerator.is_main_process:
             logger.info("%s: going on from step %d", self.folder, step)
-            run.cut_metrics(self.folder, step)
         return step
 
     def train(self, max_steps: int | None = None) -> dict[str, float]:

@@ -76,7 +76,8 @@ def cloze(model: Any, tokenizer: Any, facts: Sequence[Fact], lexicon: dict[str, 
         others = [surface for surface in by_type[fact.answer_type] if surface != fact.answer]
         candidates = [fact.answer, *others]
         scores = scorer.scores(fact, [ids[surface] for surface in candidates])
-        ranks.append(1 + int((scores[1:] > scores[0]).sum()))
+        # A tie is lost, as for the first place: whoever knows nothing must not come first.
+        ranks.append(1 + int((scores[1:] >= scores[0]).sum()))
         order = np.argsort(draws.uniform(draws.key(seed, number, np.arange(len(others)))))[: AMONG - 1]
         hits.append(bool((scores[1:][order] < scores[0]).all()))
         chances.append(float((1.0 / np.arange(1, len(candidates) + 1)).mean()))

@@ -370,8 +370,8 @@ def _mark_elsewhere(ids: np.ndarray, pieces: list[tuple[int, int, list[int]]], b
     if len(pieces) < 2:
         return
     owners = np.repeat(np.arange(len(pieces)), [last - first for first, last, _ in pieces])
-    pairs = np.unique(np.stack([ids, owners]), axis=1)[0]
-    seen, passages = np.unique(pairs, return_counts=True)
+    pairs = np.unique(ids.astype(np.int64) * len(pieces) + owners)
+    seen, passages = np.unique(pairs // len(pieces), return_counts=True)
     bits[np.isin(ids, seen[passages > 1])] |= ELSEWHERE
 
 

@@ -1,0 +1,91 @@
+import pytest
+import torch
+from transformers import ErnieConfig, ErnieModel
+
+from ernie_pipe.model.encoder import PACKED, Packing, build_encoder
+
+LENGTHS = [7, 1, 12, 5]
+STARTS = torch.tensor([0, 7, 8, 20, 25], dtype=torch.int32)
+
+
+def config():
+    return ErnieConfig(
+        vocab_size=50, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=64,
+        max_position_embeddings=16, type_vocab_size=2, task_type_vocab_size=3, use_task_id=True,
+        hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0, initializer_range=0.3,
+    )  # fmt: skip
+
+
+def inputs():
+    generator = torch.Generator().manual_seed(0)
+    total = sum(LENGTHS)
+    return {
+        "input_ids": torch.randint(5, 50, (1, total), generator=generator),
+        "token_type_ids": torch.randint(0, 2, (1, total), generator=generator),
+        "task_type_ids": torch.randint(0, 3, (1, total), generator=generator),
+        "position_ids": torch.cat([torch.arange(length) for length in LENGTHS])[None],
+    }
+
+
+def run(encoder, given):
+    return encoder(**given, packing=Packing.of(STARTS, max(LENGTHS))).last_hidden_state[0]
+
+
+@pytest.fixture(scope="module")
+def encoder():
+    torch.manual_seed(1)
+    return build_encoder(config(), pooler=False).eval()
+
+
+def test_packed_equals_the_stock_model_on_padded_sequences(encoder):
+    stock = ErnieModel(config(), add_pooling_layer=False).eval()
+    stock.load_state_dict(encoder.state_dict())
+    assert stock.config._attn_implementation != PACKED
+    packed = run(encoder, inputs())
+    for start, length in zip(STARTS.tolist(), LENGTHS, strict=False):
+        padded = {name: torch.zeros(1, 16, dtype=torch.long) for name in inputs()}
+        for name, value in inputs().items():
+            padded[name][0, :length] = value[0, start : start + length]
+        mask = (torch.arange(16) < length).long()[None]
+        alone = stock(**padded, attention_mask=mask).last_hidden_state[0, :length]
+        torch.testing.assert_close(packed[start : start + length], alone, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("changed", range(4))
+def test_packed_sequences_do_not_attend_to_their_neighbours(encoder, changed):
+    before = run(encoder, inputs())
+    given = inputs()
+    mine = slice(int(STARTS[changed]), int(STARTS[changed + 1]))
+    given["input_ids"][0, mine] = (given["input_ids"][0, mine] + 7) % 45 + 5
+    after = run(encoder, given)
+    others = torch.ones(sum(LENGTHS), dtype=torch.bool)
+    others[mine] = False
+    assert torch.equal(before[others], after[others])
+    assert (before[mine] != after[mine]).any(dim=1).all()
+
+
+def test_gradients_reach_every_parameter_and_stay_in_the_sequence(encoder):
+    hidden = run(encoder, inputs())
+    words = encoder.embeddings.word_embeddings.weight
+    (gradient,) = torch.autograd.grad(hidden[7, 0], words, retain_graph=True)
+    assert gradient.abs().sum(1).nonzero().flatten().tolist() == [int(inputs()["input_ids"][0, 7])]
+    hidden.pow(2).sum().backward()
+    still = [
+        name for name, parameter in encoder.named_parameters() if parameter.grad is None or not parameter.grad.any()
+    ]
+    # A constant added to every key of a row moves no attention weight: its gradient is zero up to rounding.
+    assert [name for name in still if not name.endswith("key.bias")] == []
+
+
+def test_dropout_of_attention_is_drawn_only_in_training():
+    torch.manual_seed(0)
+    loud = config()
+    loud.attention_probs_dropout_prob = 0.5
+    encoder = build_encoder(loud, pooler=False)
+    assert not torch.equal(run(encoder.train(), inputs()), run(encoder, inputs()))
+    assert torch.equal(run(encoder.eval(), inputs()), run(encoder, inputs()))
+
+
+def test_the_packed_name_is_not_written_to_an_exported_config(tmp_path, encoder):
+    encoder.config.save_pretrained(tmp_path)
+    assert PACKED not in (tmp_path / "config.json").read_text()

@@ -1,0 +1,105 @@
+import shutil
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from ernie_pipe.errors import InputError
+from ernie_pipe.model.convert import new_config
+from ernie_pipe.model.multitask import MultiTaskModel
+from ernie_pipe.pretrain import checkpoint
+from ernie_pipe.pretrain.trainer import build_optimizer
+from tests.pretrain.building import settings
+
+
+def build(builder, seed=0):
+    torch.manual_seed(seed)
+    wanted = settings()
+    model = MultiTaskModel(new_config(wanted.model, builder.special, list(builder.tasks)), builder.tasks)
+    optimizer = build_optimizer(model, wanted.optimizer)
+    sum(parameter.pow(2).sum() for parameter in model.parameters()).backward()
+    optimizer.step()
+    return model, optimizer
+
+
+def steps(run):
+    return sorted(int(path.name.removeprefix("step-")) for path in (run / "checkpoints").iterdir())
+
+
+@pytest.fixture
+def run(builder, tmp_path):
+    """A run with checkpoints of the steps 3 and 6."""
+    for step in (3, 6):
+        checkpoint.save(tmp_path, step, *build(builder, seed=step), keep=3)
+    return tmp_path
+
+
+def test_weights_and_moments_come_back_as_they_were(run, builder):
+    model, optimizer = build(builder, seed=6)
+    other, other_optimizer = build(builder, seed=1)
+    checkpoint.load_model(run, 6, other)
+    checkpoint.load_optimizer(run, 6, other_optimizer)
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), other.parameters(), strict=True))
+    for a, b in zip(optimizer.state.values(), other_optimizer.state.values(), strict=True):
+        assert all(torch.equal(a[name], b[name]) for name in ("step", "exp_avg", "exp_avg_sq"))
+
+
+def test_tied_weights_are_stored_once_and_come_back_tied(run, builder):
+    state = load_file(checkpoint.folder(run, 6) / checkpoint.MODEL)
+    other, _ = build(builder, seed=1)
+    assert sum(tensor.shape == (builder.special.size, 32) for tensor in state.values()) == 1
+    checkpoint.load_model(run, 6, other)
+    words = other.encoder.embeddings.word_embeddings.weight
+    assert other.heads["knowledge_masking"].decoder.weight is words
+    assert torch.equal(words, state["encoder.embeddings.word_embeddings.weight"])
+
+
+def test_the_last_k_are_kept(run, builder):
+    for step in (9, 12):
+        checkpoint.save(run, step, *build(builder), keep=2)
+    assert steps(run) == [9, 12]
+
+
+@pytest.mark.parametrize("name", [checkpoint.MODEL, checkpoint.OPTIMIZER, checkpoint.STATE])
+@pytest.mark.parametrize("damage", ["cut", "changed", "gone"])
+def test_a_damaged_newest_is_named_and_the_one_before_used(run, caplog, name, damage):
+    path = checkpoint.folder(run, 6) / name
+    data = path.read_bytes()
+    if damage == "gone":
+        path.unlink()
+    else:
+        path.write_bytes(data[: len(data) // 2] if damage == "cut" else data[:-2] + b"!!")
+    assert checkpoint.newest(run) == 3
+    assert "step-00000006 is damaged" in caplog.text
+
+
+def test_a_damaged_checkpoint_is_replaced_when_its_step_is_reached_again(run, builder):
+    for name in (checkpoint.MODEL, checkpoint.STATE):
+        (checkpoint.folder(run, 6) / name).write_bytes(b"cut")
+        checkpoint.save(run, 6, *build(builder, seed=6), keep=3)
+        assert checkpoint.newest(run) == 6
+
+
+def test_a_save_that_was_cut_short_is_no_checkpoint(run, builder):
+    shutil.copytree(checkpoint.folder(run, 6), checkpoint.folder(run, 9).with_suffix(".partial"))
+    assert checkpoint.newest(run) == 6
+    checkpoint.save(run, 9, *build(builder), keep=3)
+    assert steps(run) == [3, 6, 9]
+
+
+def test_no_run_starts_anew_in_silence_when_all_are_damaged(run):
+    for step in (3, 6):
+        (checkpoint.folder(run, step) / checkpoint.MODEL).unlink()
+    with pytest.raises(InputError, match="every checkpoint is damaged"):
+        checkpoint.newest(run)
+
+
+def test_no_checkpoint_is_none(tmp_path):
+    assert checkpoint.newest(tmp_path) is None
+
+
+def test_weights_of_another_shape_are_refused_by_name(run, builder):
+    tasks = {name: task for name, task in builder.tasks.items() if name != "sentence_distance"}
+    model = MultiTaskModel(new_config(settings().model, builder.special, list(tasks)), tasks)
+    with pytest.raises(InputError, match=r"first: heads\.sentence_distance"):
+        checkpoint.load_model(run, 6, model)

@@ -1,0 +1,157 @@
+import re
+
+import numpy as np
+import pytest
+
+from ernie_pipe.corpus.reader import Passages
+from ernie_pipe.errors import InputError
+from ernie_pipe.pretrain.plan import Plan
+from ernie_pipe.tasks.sentence_reordering import SentenceReordering
+from tests.pretrain.building import settings
+
+SHARES = {"knowledge_masking": 0.53, "sentence_reordering": 0.17, "sentence_distance": 0.3}
+
+
+def plan_of(data, **changes):
+    wanted = settings(**changes)
+    return Plan(wanted, Passages(data), wanted.build_tasks())
+
+
+@pytest.fixture(scope="module")
+def plan(data):
+    return plan_of(data)
+
+
+@pytest.fixture(scope="module")
+def uneven(data):
+    return plan_of(data, stages=[{"steps": 400, "tasks": SHARES}])
+
+
+def rows(slots):
+    """Every example of some micro-batches as a set of (task, passage, key)."""
+    return {
+        row for part in slots for row in zip(part.task.tolist(), part.passage.tolist(), part.key.tolist(), strict=True)
+    }
+
+
+def test_quotas_follow_the_floors_and_sum_to_k(uneven):
+    k = uneven.examples
+    for step in range(400):
+        quotas = uneven.quotas(step)
+        assert sum(quotas.values()) == k
+        for name in ("sentence_reordering", "sentence_distance"):
+            floors = [int(np.floor(round(s * k * SHARES[name], 6))) for s in (step, step + 1)]
+            assert quotas[name] == floors[1] - floors[0]
+
+
+def test_every_step_holds_its_quotas(uneven):
+    for step in range(10):
+        tasks = np.concatenate([part.task for part in uneven.step(step)])
+        assert np.bincount(tasks, minlength=3).tolist() == list(uneven.quotas(step).values())
+
+
+def test_what_was_served_is_the_sum_of_the_quotas(plan):
+    served = dict.fromkeys(plan.quotas(9), 0)
+    for step in range(plan.steps):
+        assert plan.served(step) == served
+        for name, count in plan.quotas(step).items():
+            served[name] += count
+    assert plan.served(plan.steps) == served
+    assert plan.epochs(plan.steps)["knowledge_masking"] == pytest.approx(served["knowledge_masking"] / 1236, rel=0.05)
+
+
+def test_stages_begin_and_end_where_they_should(plan):
+    assert [plan.stage(step)[0] for step in range(plan.steps)] == [0] * 4 + [1] * 6
+    assert set(plan.quotas(3)) == {"knowledge_masking"}
+    assert set(plan.quotas(4)) == {"knowledge_masking", "sentence_reordering", "sentence_distance"}
+
+
+@pytest.mark.parametrize("parts", [1, 4, 16])
+def test_micro_batches_hold_equal_numbers_and_near_equal_tokens(data, parts):
+    plan = plan_of(data, batch={"tokens_per_step": 16384, "micro_batches": parts})
+    tokens = Passages(data).tokens.astype(int) + 2
+    for step in (0, 5):
+        slots = plan.step(step)
+        assert len({len(part) for part in slots}) == 1
+        sums = np.array([tokens[part.passage].sum() for part in slots])
+        assert np.ptp(sums) <= 0.05 * sums.mean()
+        assert sums.sum() == pytest.approx(16384, rel=0.06)
+
+
+def test_an_epoch_takes_every_passage_once_and_the_next_another_order(data):
+    plan = plan_of(data, stages=[{"steps": 200}], batch={"tokens_per_step": 2048, "micro_batches": 1})
+    order = np.concatenate([plan.step(step)[0].passage for step in range(60)])
+    # Inside a step examples are sorted by their number, so the order over steps is the plan's.
+    size = len(Passages(data))
+    first, second = order[:size], order[size : 2 * size]
+    assert np.array_equal(np.sort(first), np.arange(size))
+    assert np.array_equal(np.sort(second), np.arange(size))
+    assert (first == second).mean() < 0.02
+
+
+def test_only_eligible_passages_serve_a_task(plan, data):
+    eligible = SentenceReordering(SentenceReordering.Settings(max_segments=2)).eligible(Passages(data))
+    for step in range(4, 10):
+        for part in plan.step(step):
+            assert eligible[part.passage[part.task == 1]].all()
+
+
+@pytest.mark.parametrize("world", [2, 4])
+def test_the_global_batch_is_the_same_on_any_number_of_ranks(plan, world):
+    for step in (0, 7):
+        slots = plan.step(step)
+        ranks = [[slots[i] for i in plan.micro_batches_of(rank, world)] for rank in range(world)]
+        assert sum(len(part) for part in slots) == len(rows(slots))
+        assert sorted(row for rank in ranks for row in rows(rank)) == sorted(rows(slots))
+
+
+def test_any_step_asked_for_directly_equals_the_one_reached_in_order(plan, data):
+    reached = [rows(plan.step(step)) for step in range(plan.steps)]
+    fresh = plan_of(data)
+    assert rows(fresh.step(7)) == reached[7]
+    assert [rows(fresh.step(step)) for step in (9, 2)] == [reached[9], reached[2]]
+    assert len(set(map(frozenset, reached))) == plan.steps
+
+
+def test_another_seed_is_another_plan(plan, data):
+    assert rows(plan_of(data, seed=4).step(0)).isdisjoint(rows(plan.step(0)))
+
+
+def test_a_passage_that_repeats_in_a_step_gets_other_draws(tmp_path):
+    from tests.pretrain.building import write_passages
+
+    folder = write_passages(tmp_path / "two", ["哈尔滨是黑龙江的省会。", "长春是吉林的省会。"], max_tokens=32)
+    (slots,) = plan_of(folder, stages=[{"steps": 1}], batch={"tokens_per_step": 400, "micro_batches": 1}).step(0)
+    assert len(slots) > 20
+    assert len(np.unique(slots.key)) == len(slots)
+
+
+def test_no_passages_are_nothing_to_train_on(data):
+    wanted = settings()
+    with pytest.raises(InputError, match="nothing to train on: 0 passages of the split 'held_out'"):
+        Plan(wanted, Passages(data, "held_out"), wanted.build_tasks())
+
+
+def test_a_task_that_no_passage_can_serve_is_named(data):
+    tasks = {"sentence_reordering": {"max_segments": 5}}
+    stages = [{"steps": 1, "tasks": {"sentence_reordering": 1.0}}]
+    short = settings(tasks=tasks, stages=stages)
+    passages = Passages(data)
+    passages.sentences = np.minimum(passages.sentences, 2)
+    with pytest.raises(InputError, match=re.escape("sentence_reordering: 0 of 1236 passages")):
+        Plan(short, passages, short.build_tasks())
+
+
+def test_micro_batches_that_no_rank_could_share_are_refused(plan):
+    with pytest.raises(
+        InputError, match=re.escape("(4) must be a multiple of the number of processes (3): set it to 6")
+    ):
+        plan.micro_batches_of(0, 3)
+
+
+def test_a_step_too_small_for_its_tasks_is_refused(data):
+    tasks = {name: {} for name in ("knowledge_masking", "sentence_distance", "sentence_reordering")}
+    shares = {"knowledge_masking": 0.34, "sentence_distance": 0.33, "sentence_reordering": 0.33}
+    batch = {"tokens_per_step": 40, "micro_batches": 1}
+    with pytest.raises(InputError, match="tokens_per_step"):
+        plan_of(data, tasks=tasks, stages=[{"steps": 9, "tasks": shares}], batch=batch)

@@ -1,0 +1,119 @@
+"""Runs that are killed, stopped, damaged and spread over processes, each as people start them."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+from safetensors.torch import load_file
+
+from ernie_pipe.launch import command as launch_line
+from ernie_pipe.pretrain import checkpoint
+from tests.pretrain.building import MICRO
+
+ROOT = Path(__file__).parents[2]
+STEPS = 24
+# Small steps, so that a signal finds the run in the middle; epsilon hides the rounding of gradients near zero.
+SETTINGS = MICRO | {
+    "stages": [MICRO["stages"][0] | {"steps": 8}, MICRO["stages"][1] | {"steps": STEPS - 8}],
+    "optimizer": {"learning_rate": 2e-3, "epsilon": 1e-6},
+    "checkpoint": {"every": 5, "keep": 4},
+}
+ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true", "HF_HUB_OFFLINE": "1"}
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs")
+    (folder / "micro.yaml").write_text(yaml.safe_dump(SETTINGS))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def given(base, data):
+    """The arguments of a run by its name."""
+    return lambda name, *more: ["--config", f"{base}/micro.yaml", "--data", data, "--output", f"{base}/{name}", *more]
+
+
+def begin(arguments):
+    line = [sys.executable, "-m", "ernie_pipe.pretrain", *arguments]
+    return subprocess.Popen(line, cwd=ROOT, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def finish(process):
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    return out, err
+
+
+def lines(run):
+    path = run / "metrics.jsonl"
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+
+
+def wait_for(run, step, process):
+    """Wait until the run has logged `step`."""
+    limit = time.monotonic() + 60
+    while not lines(run) or lines(run)[-1]["step"] < step:
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < limit
+        time.sleep(0.002)
+
+
+def final(run):
+    return (checkpoint.folder(run, STEPS) / checkpoint.MODEL).read_bytes()
+
+
+@pytest.fixture(scope="module")
+def undisturbed(base, given):
+    finish(begin(given("undisturbed")))
+    return base / "undisturbed"
+
+
+def test_the_loss_falls(undisturbed):
+    losses = [line["loss/knowledge_masking"] for line in lines(undisturbed)]
+    assert sum(losses[-4:]) < sum(losses[:4]) - 4 * 0.3
+
+
+def test_a_run_that_was_stopped_damaged_and_killed_ends_with_the_same_bytes(undisturbed, base, given):
+    run = base / "disturbed"
+    process = begin(given("disturbed"))
+    wait_for(run, 7, process)
+    process.send_signal(signal.SIGTERM)
+    finish(process)
+    saved = checkpoint.newest(run)
+    assert saved == lines(run)[-1]["step"]
+    assert 7 <= saved < STEPS
+
+    weights = checkpoint.folder(run, saved) / checkpoint.MODEL
+    weights.write_bytes(weights.read_bytes()[:-100])
+    process = begin(given("disturbed", "--set", "checkpoint.every=6"))
+    wait_for(run, random.Random(5).randint(saved + 1, STEPS - 4), process)
+    process.kill()
+    _, err = process.communicate()
+    assert f"step-{saved:08d} is damaged (model.safetensors has changed): using the one before" in err
+    assert not checkpoint.folder(run, STEPS).exists()
+
+    out, err = finish(begin(given("disturbed")))
+    assert "going on from step" in err
+    assert f"step {STEPS} of {STEPS}" in out
+    assert final(run) == final(undisturbed)
+    assert [line["step"] for line in lines(run)] == list(range(1, STEPS + 1))
+
+
+def test_two_processes_train_the_run_of_one(undisturbed, base, given):
+    line = launch_line(2, 1, arguments=given("two"))
+    result = subprocess.run(line, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, timeout=180, check=False)
+    assert result.returncode == 0, result.stderr
+    for one, two in zip(lines(undisturbed), lines(base / "two"), strict=True):
+        assert one.keys() == two.keys()
+        for name in one.keys() - {"tokens_per_s"}:
+            assert one[name] == pytest.approx(two[name], rel=1e-4), (one["step"], name)
+    one, two = (load_file(checkpoint.folder(run, STEPS) / checkpoint.MODEL) for run in (undisturbed, base / "two"))
+    assert max((one[name] - two[name]).abs().max().item() for name in one) < 1e-5

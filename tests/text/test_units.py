@@ -1,0 +1,123 @@
+"""Units: one aligned layer of words, phrases and entities over the text."""
+
+import itertools
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ernie_pipe.text.lexicon import compile_lexicon, from_bytes
+from ernie_pipe.text.units import Segmenter, cuts_latin
+from ernie_pipe.text.words import load_engine
+
+LEXICON = {
+    "黑龙江": "LOC", "冰雪大世界": "WORK", "AI": "TERM", "20": "TIME",
+    "江的": "PHRASE", "是黑": "PHRASE", "省会": "PHRASE", "冰雪": "PHRASE",
+}  # fmt: skip
+ANY = st.characters(exclude_categories=["Cs"])
+WORDS = ["哈尔滨", "是黑龙江的", "黑龙", "省会", "冰雪大世界", "冰雪", "AI", "20", "a"]
+KNOWN = st.sampled_from([*WORDS, *".。“” \n\r\t\u3000\x00\u200b\u0301é😀가カ"])
+TEXTS = st.lists(KNOWN | ANY, max_size=30).map("".join)
+
+
+@pytest.fixture(scope="module")
+def engine():
+    return load_engine("rjieba")
+
+
+def segmenter(engine, surfaces, **options):
+    return Segmenter(engine, from_bytes(compile_lexicon(surfaces)), **options)
+
+
+@given(text=TEXTS, data=st.data())
+def test_words_cover_what_is_visible_and_units_stand_on_words(engine, text, data):
+    size = len(text)
+    border = st.integers(0, size)
+    pairs = data.draw(st.lists(st.tuples(border, border), max_size=4))
+    given_spans = sorted((min(pair), max(pair), "LOC") for pair in pairs if pair[0] != pair[1])
+    units = segmenter(engine, LEXICON).units(text, given_spans)
+    words = units.word_bounds.tolist()
+    assert all(start < end for start, end in words)
+    assert all(left[1] <= right[0] for left, right in itertools.pairwise(words))
+    visible = {at for at, char in enumerate(text) if not char.isspace()}
+    assert visible <= {at for start, end in words for at in range(start, end)}
+    borders = {border for word in words for border in word}
+    for start, end, *_ in [*units.phrases, *units.entities]:
+        if start in visible:
+            assert start in borders
+        if end - 1 in visible:
+            assert end in borders
+        assert not cuts_latin(text, start)
+        assert not cuts_latin(text, end)
+
+
+@given(text=TEXTS)
+def test_entities_are_disjoint_and_phrases_cross_none(engine, text):
+    units = segmenter(engine, LEXICON).units(text)
+    assert units.entities == sorted(units.entities)
+    assert all(a[1] <= b[0] for a, b in itertools.pairwise(units.entities))
+    for start, end in units.phrases:
+        for left, right, *_ in units.entities:
+            overlap = max(start, left) < min(end, right)
+            assert not overlap or (left <= start and end <= right) or (start <= left and right <= end)
+
+
+def test_the_document_wins_over_the_lexicon_over_the_tagger(engine):
+    text = "哈尔滨是黑龙江的省会"
+    found = segmenter(engine, {"黑龙江": "ORG"}).units(text)
+    assert found.entities == [(0, 3, "LOC", "tagger"), (4, 7, "ORG", "lexicon")]
+    assert found.yielded == 1
+    found = segmenter(engine, {"黑龙江": "ORG"}).units(text, [(5, 7, "PER")])
+    assert found.entities == [(0, 3, "LOC", "tagger"), (5, 7, "PER", "document")]
+    assert found.yielded == 2
+    assert segmenter(engine, {}, tagged_entities=False).units(text).entities == []
+
+
+def test_a_phrase_yields_where_it_crosses_an_entity_only(engine):
+    text = "是黑龙江的省会有冰雪大世界"
+    units = segmenter(engine, LEXICON, tagged_entities=False).units(text)
+    assert [text[start:end] for start, end in units.phrases] == ["省会", "冰雪"]
+    assert units.yielded == 2
+    shorter = {surface: kind for surface, kind in LEXICON.items() if surface != "是黑"}
+    assert segmenter(engine, shorter, tagged_entities=False).units(text).yielded == 1
+
+
+def test_a_phrase_may_hold_whole_entities(engine):
+    lexicon = {"黑龙江": "LOC", "在黑龙江的": "PHRASE"}
+    units = segmenter(engine, lexicon, tagged_entities=False).units("他在黑龙江的家")
+    assert (units.phrases, units.entities) == ([(1, 6)], [(2, 5, "LOC", "lexicon")])
+
+
+@pytest.mark.parametrize(
+    ("text", "found"), [("SAID", 0), ("AI", 1), ("用AI。", 1), ("2021", 0), ("AI2", 0), ("20岁", 1)]
+)
+def test_latin_words_and_numbers_are_not_cut(engine, text, found):
+    units = segmenter(engine, LEXICON).units(text)
+    assert len(units.entities) == found
+    assert units.refused == 1 - found
+
+
+def test_borders_of_units_cut_words(engine):
+    text = "中华人民共和国"
+    assert segmenter(engine, {}).units(text).word_bounds.tolist() == [[0, 7]]
+    assert segmenter(engine, {"华人": "PHRASE"}).units(text).word_bounds.tolist() == [[0, 1], [1, 3], [3, 7]]
+
+
+class Names:
+    """An engine to which every word is a place."""
+
+    def tag(self, text):
+        return [(word, "ns") for word in ("京", "和", "上海")]
+
+
+def test_a_tagged_name_of_one_character_is_none():
+    assert Segmenter(Names()).units("京和上海").entities == [(2, 4, "LOC", "tagger")]
+
+
+def test_a_whole_book_costs_linear_time(engine):
+    book = segmenter(engine, LEXICON, tagged_entities=False)
+    began = time.perf_counter()
+    units = book.units("黑龙江和省会。" * 50_000)
+    assert len(units.phrases) == len(units.entities) == 50_000
+    assert time.perf_counter() - began < 10
