@@ -29,7 +29,10 @@ def java_version() -> int | None:
     command = java_command()
     if command is None:
         return None
-    result = subprocess.run([command, "-version"], capture_output=True, text=True, check=False)
+    try:
+        result = subprocess.run([command, "-version"], capture_output=True, text=True, check=False)
+    except OSError:
+        return None
     found = re.search(r'version "(?:1\.)?(\d+)', result.stderr + result.stdout)
     return int(found.group(1)) if found else None
 
@@ -40,6 +43,8 @@ def check_java() -> int:
     if version is None:
         home = os.environ.get("JAVA_HOME")
         where = f"JAVA_HOME={home} holds no bin/java" if home else "no `java` on PATH and JAVA_HOME is not set"
+        if java_command() is not None:
+            where = f"{java_command()} does not run"
         raise InputError(f"Spark needs Java {JAVA_NEEDED} or newer: {where}; {_INSTALL}")
     if version < JAVA_NEEDED:
         raise InputError(f"Spark needs Java {JAVA_NEEDED} or newer, {java_command()} is Java {version}; {_INSTALL}")

@@ -12,12 +12,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 from pydantic import Field
 
 from ernie_pipe.config import Settings, add_arguments, from_arguments
 from ernie_pipe.corpus import manifest as manifests
-from ernie_pipe.corpus.storage import resolve
+from ernie_pipe.corpus.writer import open_shard
 from ernie_pipe.errors import InputError
 from ernie_pipe.text import vocabulary
 
@@ -131,9 +130,8 @@ def count_corpus(folder: str, corpus: manifests.Manifest) -> list[tuple[str, int
 
 def count_shard(path: str) -> pa.RecordBatch:
     """Count the strings of one shard: columns `string`, `count`."""
-    system, inner = resolve(path)
     counts: Counter[str] = Counter()
-    for batch in pq.ParquetFile(inner, filesystem=system).iter_batches(batch_size=256, columns=["text"]):
+    for batch in open_shard(path).iter_batches(batch_size=256, columns=["text"]):
         for text in batch.column(0).to_pylist():
             vocabulary.count_text(text, counts)
     return pa.RecordBatch.from_pydict({"string": list(counts), "count": list(counts.values())})

@@ -12,17 +12,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
 from pydantic import Field
 
 from ernie_pipe.config import Settings, add_arguments, from_arguments
 from ernie_pipe.corpus import manifest as manifests
 from ernie_pipe.corpus import schema
-from ernie_pipe.corpus.storage import resolve, write_atomic
-from ernie_pipe.corpus.writer import ShardWriter
+from ernie_pipe.corpus.storage import write_atomic
+from ernie_pipe.corpus.writer import ShardWriter, open_shard, rejected_writer
 from ernie_pipe.errors import InputError
 from ernie_pipe.text import encode as encoding
-from ernie_pipe.text.document import ROLES
+from ernie_pipe.text.document import ROLES, Rejected
 
 BATCH_ROWS = 1024
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "special_tokens_map.json")
@@ -102,6 +101,7 @@ def encode(settings: EncodeSettings, *, overwrite: bool = False) -> manifests.Ma
             config=config,
             counts=counts,
             shards=[shard for summary in summaries for shard in summary["shards"]],
+            rejected_shards=[shard for summary in summaries for shard in summary["rejected_shards"]],
             details={
                 "tokenizer": encoder.fingerprint,
                 "vocab_size": encoder.size,
@@ -151,19 +151,25 @@ def encode_task(
     }
     tally = encoding.Tally()
     counts: Counter[str] = Counter()
-    system, inner = resolve(task["path"])
-    for batch in pq.ParquetFile(inner, filesystem=system).iter_batches(batch_size=256):
+    rejected = rejected_writer(output, task["number"])
+    for batch in open_shard(task["path"]).iter_batches(batch_size=256):
         for document in schema.segmented_rows(batch):
             passages = encoding.encode_document(
                 encoder, document, max_tokens=options["max_tokens"], type_ids=type_ids, tally=tally
             )
             split = "held_out" if is_held_out(document.doc_id, options["held_out"]) else "train"
             counts.update({"in": 1, "kept" if passages else "rejected": 1, f"{split}_passages": len(passages)})
+            if not passages:
+                detail = f"document {document.doc_id}: no character gives a token"
+                rejected.append(
+                    Rejected(document.source, task["path"], counts["in"], "no token", detail, document.text[:200])
+                )
             for passage in passages:
                 writers[split].append((document, passage))
     shards = [{**entry, "split": split} for split, writer in writers.items() for entry in writer.close()]
     return {
         "shards": shards,
+        "rejected_shards": rejected.close(),
         "unknown_texts": dict(tally.unknown_texts.most_common(1000)),
         "counts": {
             **{name: counts[name] for name in ("in", "kept", "rejected", "train_passages", "held_out_passages")},

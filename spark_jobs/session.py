@@ -94,20 +94,32 @@ def run_tasks(
     work: Callable[[dict[str, Any]], dict[str, Any]],
     title: str,
 ) -> list[dict[str, Any]]:
-    """Run `work` on each task, one Spark partition a task, and return the summaries in task order."""
+    """Run `work` on each task, one Spark partition a task, and return the summaries in task order.
+
+    An `InputError` of a worker is raised here again, without the traceback of two languages.
+    """
     carry_code_of(work)
     listed = list(tasks)
 
     def partition(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
             numbers = batch.column(0).to_pylist()
-            summaries = [json.dumps(work(listed[number]), ensure_ascii=False) for number in numbers]
-            yield pa.RecordBatch.from_pydict({"task": numbers, "summary": summaries})
+            yield pa.RecordBatch.from_pydict({"task": numbers, "summary": [summary(number) for number in numbers]})
+
+    def summary(number: int) -> str:
+        try:
+            return json.dumps(work(listed[number]), ensure_ascii=False)
+        except InputError as error:
+            return json.dumps({"error": str(error)})
 
     frame = spark.range(0, len(listed), 1, numPartitions=max(1, len(listed))).mapInArrow(partition, SUMMARY)
     with watch(spark, title, len(listed)):
         rows = frame.collect()
-    return [json.loads(row.summary) for row in sorted(rows, key=lambda row: row.task)]
+    summaries = [json.loads(row.summary) for row in sorted(rows, key=lambda row: row.task)]
+    error = next((found["error"] for found in summaries if "error" in found), None)
+    if error is not None:
+        raise InputError(error)
+    return summaries
 
 
 def carry_code_of(work: Callable) -> None:

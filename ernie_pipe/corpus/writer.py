@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 from ernie_pipe.corpus import schema
 from ernie_pipe.corpus.manifest import REJECTED
 from ernie_pipe.corpus.storage import digest, resolve
+from ernie_pipe.errors import InputError
 
 BATCH_CHARACTERS = 1 << 24
 
@@ -83,3 +84,14 @@ class ShardWriter:
 def rejected_writer(folder: str, task: int) -> ShardWriter:
     """A writer for `folder/_rejected`."""
     return ShardWriter(f"{folder}/{REJECTED}", task, "parquet", schema.REJECTED, schema.rejected_batch, batch_rows=1024)
+
+
+def open_shard(path: str) -> pq.ParquetFile:
+    """Open a Parquet shard that a manifest names; `InputError` when it is missing or damaged."""
+    system, inner = resolve(path)
+    try:
+        return pq.ParquetFile(inner, filesystem=system)
+    except FileNotFoundError:
+        raise InputError(f"{path}: named by the manifest but missing: run `ernie-pipe segment` again") from None
+    except pa.ArrowInvalid as error:
+        raise InputError(f"{path}: damaged ({error}): run `ernie-pipe segment` again with --overwrite") from None

@@ -28,7 +28,11 @@ def load_settings(args: argparse.Namespace) -> PretrainSettings:
     data = load_yaml(args.config)
     if args.init_from:
         data["init_from"] = args.init_from
-    return validate(PretrainSettings, apply_overrides(data, args.set), where=args.config)
+    data = apply_overrides(data, args.set)
+    if isinstance(data.get("init_from"), str):
+        # Absolute: the run must find it again from any folder.
+        data["init_from"] = str(Path(data["init_from"]).resolve())
+    return validate(PretrainSettings, data, where=args.config)
 
 
 def main(argv: list[str]) -> int:
@@ -38,7 +42,12 @@ def main(argv: list[str]) -> int:
     args = parser().parse_args(argv)
     try:
         settings = load_settings(args)
+        from transformers.utils import logging as transformers_logging
+
         from ernie_pipe.pretrain.trainer import NonFiniteLoss, Trainer
+
+        # What is initialised anew we say ourselves, in one line.
+        transformers_logging.set_verbosity_error()
 
         try:
             trainer = Trainer(settings, args.data, Path(args.output))

@@ -7,9 +7,12 @@
 import json
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from ernie_pipe.config import validate
 from ernie_pipe.corpus.manifest import Manifest
@@ -44,6 +47,16 @@ def corpus_encoder(data: str, manifest: Manifest) -> Encoder:
             "again with the tokenizer you want"
         )
     return encoder
+
+
+@contextmanager
+def lock(run: Path) -> Iterator[None]:
+    """Hold the folder while training (a killed process lets go); `InputError` when another process holds it."""
+    try:
+        with FileLock(run / ".lock", timeout=0):
+            yield
+    except Timeout:
+        raise InputError(f"{run}: another process is training in this folder; choose another --output") from None
 
 
 def create(run: Path, settings: PretrainSettings, data: str, manifest: Manifest) -> None:

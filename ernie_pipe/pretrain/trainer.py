@@ -10,6 +10,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -134,8 +135,6 @@ class Trainer:
 
     def _resume(self, model: MultiTaskModel) -> int:
         step = checkpoint.newest(self.folder)
-        if self.accelerator.is_main_process:
-            run.cut_metrics(self.folder, step or 0)
         if step is None:
             return 0
         checkpoint.load_model(self.folder, step, model)
@@ -145,7 +144,12 @@ class Trainer:
 
     def train(self, max_steps: int | None = None) -> dict[str, float]:
         """Train up to the end of the schedule (or to `max_steps`), save, and return the last means per task."""
-        end = min(self.plan.steps, max_steps if max_steps is not None else self.plan.steps)
+        with run.lock(self.folder) if self.accelerator.is_main_process else nullcontext():
+            return self._train(min(self.plan.steps, max_steps if max_steps is not None else self.plan.steps))
+
+    def _train(self, end: int) -> dict[str, float]:
+        if self.accelerator.is_main_process:
+            run.cut_metrics(self.folder, self.step)
         self._listen()
         self.accelerator.init_trackers("tensorboard")
         main = self.accelerator.is_main_process

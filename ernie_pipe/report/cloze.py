@@ -70,10 +70,14 @@ def cloze(model: Any, tokenizer: Any, facts: Sequence[Fact], lexicon: dict[str, 
         by_type[kind].append(surface)
     ids = {surface: tokenizer.encode(surface, add_special_tokens=False) for surface in lexicon}
     ids |= {fact.answer: tokenizer.encode(fact.answer, add_special_tokens=False) for fact in facts}
+    true: dict[str, set[str]] = defaultdict(set)
+    for fact in facts:
+        true[fact.prompt].add(fact.answer)
     scorer = _Scorer(model, tokenizer)
     ranks, hits, chances = [], [], []
     for number, fact in enumerate(facts):
-        others = [surface for surface in by_type[fact.answer_type] if surface != fact.answer]
+        # Another true answer to the same prompt is no mistake (LAMA's filter).
+        others = [surface for surface in by_type[fact.answer_type] if surface not in true[fact.prompt]]
         candidates = [fact.answer, *others]
         scores = scorer.scores(fact, [ids[surface] for surface in candidates])
         # A tie is lost, as for the first place: whoever knows nothing must not come first.

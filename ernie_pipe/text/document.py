@@ -23,6 +23,7 @@ FORMATS = {
     ".txt": "text", ".text": "text",
     ".parquet": "parquet",
 }  # fmt: skip
+_FIELDS = ("id", "doc_id", "title", "label", "turns", "entities")
 ROLES = ("text", "query", "response", "title")
 _SURROGATES = re.compile("[\ud800-\udfff]")
 # How pyarrow's codecs complain about bad data; any other OSError (a network's) must fail the task.
@@ -46,6 +47,7 @@ class Split:
     documents: str = "file"
     text_field: str = "text"
     entity_types: tuple[str, ...] = ENTITY_TYPES
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,11 +93,16 @@ def format_of(path: str) -> str:
 
 
 def plan_splits(path: str, template: Split, *, split_bytes: int) -> list[tuple[Split, int]]:
-    """Cut every file below `path` into (split, bytes); `template` carries source, encoding and the like."""
+    """Cut every file below `path` into (split, bytes); `template` carries source, encoding and the like.
+
+    A split's `name`, from which documents without an id take theirs, is the file's path below `path`.
+    """
     planned: list[tuple[Split, int]] = []
+    root = resolve(path)[1]
     for file, size in list_files(path):
         kind = format_of(file)
-        whole = replace(template, path=file, format=kind)
+        name = file.partition(root)[2].lstrip("/") or file.rsplit("/", 1)[-1]
+        whole = replace(template, path=file, name=name, format=kind)
         if kind == "parquet":
             planned += _parquet_splits(whole, split_bytes)
         elif size <= split_bytes or is_compressed(file) or kind == "unknown" or _is_whole(whole):
@@ -170,7 +177,11 @@ def _read_parquet(split: Split) -> Iterator[tuple[int, dict]]:
     system, inner = resolve(split.path)
     file = pq.ParquetFile(inner, filesystem=system)
     line = split.lines_before
-    for batch in file.iter_batches(batch_size=256, row_groups=list(range(split.start, split.end))):
+    used = {*_FIELDS, split.text_field}
+    columns = [name for name in file.schema_arrow.names if name in used]
+    for batch in file.iter_batches(
+        batch_size=256, row_groups=list(range(split.start, split.end)), columns=columns or None
+    ):
         for row in batch.to_pylist():
             line += 1
             yield line, row
@@ -223,12 +234,11 @@ def _blank_line_blocks(split: Split, stream: BinaryIO) -> Iterator[tuple[int, by
 def _record(split: Split, line: int, value: bytes | dict) -> Record:
     if split.format == "text":
         assert isinstance(value, bytes)
-        name = split.path.rsplit("/", 1)[-1]
-        doc_id = name if split.documents == "file" else f"{name}#{line}"
+        doc_id = split.name if split.documents == "file" else f"{split.name}#{line}"
         return _finish(split, doc_id, {"text": _decode(value, split.encoding)})
     row = _parse_json(value) if isinstance(value, bytes) else value
     given = row.get("doc_id") if row.get("id") is None else row["id"]
-    doc_id = str(given) if given is not None else f"{split.path.rsplit('/', 1)[-1]}#{line}"
+    doc_id = str(given) if given is not None else f"{split.name}#{line}"
     return _finish(split, doc_id, row)
 
 

@@ -49,7 +49,7 @@ MICRO = {
 
 @cache
 def sample_passages(base: Path) -> str:
-    """A passages folder of the sample corpus, at most 64 tokens a passage, made once a test session."""
+    """A passages folder of the sample corpus, at most 64 tokens a passage, made once for all tests."""
     return write_passages(base / "sample-passages", sample_texts(), max_tokens=64)
 
 

@@ -4,6 +4,7 @@ import signal
 import pytest
 import torch
 import yaml
+from filelock import FileLock
 from safetensors.torch import load_file
 
 from ernie_pipe.errors import InputError
@@ -151,6 +152,12 @@ def test_passages_longer_than_the_positions_of_the_source_are_refused(whole, dat
     wanted = settings(init_from=str(tmp_path / "hf"), model=MICRO["model"] | {"max_positions": 128})
     with pytest.raises(InputError, match="positions"):
         Trainer(wanted, long, tmp_path / "run")
+
+
+def test_two_processes_never_train_in_one_folder(data, tmp_path):
+    trainer = Trainer(settings(), data, tmp_path / "run")
+    with FileLock(tmp_path / "run" / ".lock"), pytest.raises(InputError, match="another process is training"):
+        trainer.train()
 
 
 def test_the_rate_warms_up_and_falls_to_zero():
