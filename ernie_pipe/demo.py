@@ -83,7 +83,7 @@ def _headline(text: str) -> None:
 
 
 def _result(output: Path, sample: Path) -> None:
-    _headline("What was masked (hidden units in brackets, a token that stood in for one after the arrow)")
+    _headline("What was masked (predicted units in brackets: hidden; → replaced; = left as it is)")
     for line in masked_examples(output / "run", colour=sys.stdout.isatty() or "FORCE_COLOR" in os.environ):
         print(f"  {line}")
     _headline("Loss per task (mean of the first and of the last logged steps)")
@@ -98,16 +98,19 @@ def _result(output: Path, sample: Path) -> None:
 
 
 def masked_examples(run: Path, *, colour: bool) -> list[str]:
-    """Return one real example of training per level, the shortest that hides a unit of several tokens."""
+    """Return one real example of training per level: a short one that hides a long unit."""
     from ernie_pipe.report.inspect import of_step
     from ernie_pipe.report.masks import MaskedExample, render
 
     best: dict[str, MaskedExample] = {}
+
+    def rank(example: MaskedExample) -> tuple[int, int]:
+        return -min(example.longest_unit, 4), len(example.seen)
+
     for step in range(3):
         for example in of_step(str(run), step):
             known = best.get(example.level)
-            hidden = sum(example.predicted)
-            if hidden >= 4 and (known is None or len(example.seen) < len(known.seen)):
+            if len(example.seen) >= 20 and (known is None or rank(example) < rank(known)):
                 best[example.level] = example
     return [f"{level:>7}: {render(best[level], colour=colour)}" for level in SHOWN_LEVELS if level in best]
 

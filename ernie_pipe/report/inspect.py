@@ -9,7 +9,7 @@ import numpy as np
 from ernie_pipe import draws
 from ernie_pipe.corpus import manifest as manifests
 from ernie_pipe.errors import InputError
-from ernie_pipe.masking import LEVELS, MaskingRule, mask_units
+from ernie_pipe.masking import LEVELS, MaskingRule, mask_units, unit_starts
 from ernie_pipe.pretrain import run as runs
 from ernie_pipe.pretrain.prepare import prepare
 from ernie_pipe.report.masks import MaskedExample, examples, render
@@ -30,6 +30,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--lexicon", nargs="+", default=[], help="lexicon files for --text")
     parser.add_argument("--engine", default="rjieba", help="word engine for --text")
     parser.add_argument("--seed", type=int, default=1, help="seed for --text")
+    parser.add_argument("--rate", type=float, default=0.3, help="share of --text to mask (training: 0.15)")
     parser.add_argument("--color", choices=("auto", "always", "never"), default="auto", help="colour the masks")
     args = parser.parse_args(argv)
     colour = args.color == "always" or (args.color == "auto" and _stdout_is_terminal())
@@ -37,7 +38,7 @@ def main(argv: list[str]) -> int:
         lexicon = lexicons.from_bytes(lexicons.compile_lexicon(lexicons.read_tsv(args.lexicon)))
         units = Segmenter(load_engine(args.engine), lexicon).units(args.text)
         print("\n".join(_describe(args.text, units)))
-        shown = mask_text(args.text, units, args.seed)
+        shown = mask_text(args.text, units, args.seed, args.rate)
     else:
         shown = (example for number, example in zip(range(args.examples), of_step(args.run, args.step), strict=False))
     for example in shown:
@@ -60,7 +61,7 @@ def _describe(text: str, units: Units) -> list[str]:
     ]
 
 
-def mask_text(text: str, units: Units, seed: int) -> Iterator[MaskedExample]:
+def mask_text(text: str, units: Units, seed: int, rate: float = 0.3) -> Iterator[MaskedExample]:
     """Yield `text`, character by character, masked once at every level."""
     characters = np.array([i for i, character in enumerate(text) if not character.isspace()], dtype=np.int32)
     encoding = Encoding(np.arange(len(characters)), characters, characters + 1)
@@ -75,11 +76,13 @@ def mask_text(text: str, units: Units, seed: int) -> Iterator[MaskedExample]:
     for number, level in enumerate(LEVELS):
         masked = mask_units(
             encoding.ids, bits, np.ones(len(bits), bool), np.zeros(len(bits), int), draws.key(seed, number)[None],
-            rule=MaskingRule({level: 1.0}, mask=1.0, random=0.0), mask_id=-1, replacements=np.zeros(1, int),
+            rule=MaskingRule({level: 1.0}, rate, mask=1.0, random=0.0), mask_id=-1, replacements=np.zeros(1, int),
         )  # fmt: skip
-        predicted = np.isin(np.arange(len(bits)), masked.positions).tolist()
-        seen = ["[MASK]" if hidden else token for token, hidden in zip(original, predicted, strict=True)]
-        yield MaskedExample("your text", level, seen, original, predicted)
+        unit = np.full(len(bits), -1)
+        starts = unit_starts(bits, np.ones(len(bits), bool), np.full(len(bits), number))
+        unit[masked.positions] = np.cumsum(starts)[masked.positions]
+        seen = ["[MASK]" if at >= 0 else token for token, at in zip(original, unit, strict=True)]
+        yield MaskedExample("your text", level, seen, original, unit.tolist())
 
 
 def _array(spans: list[tuple[int, int]]) -> np.ndarray:

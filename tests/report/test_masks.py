@@ -7,24 +7,24 @@ from ernie_pipe.report.masks import MaskedExample, examples, join, render
 def example():
     original = ["[CLS]", "他", "在", "哈", "尔", "滨", "读", "book", "##s", "ok", "[SEP]"]
     seen = ["[CLS]", "他", "山", "[MASK]", "[MASK]", "[MASK]", "读", "book", "##s", "ok", "[SEP]"]
-    predicted = [False, False, True, False, False, False, False, True, True, False, False]
-    predicted[3:6] = [True] * 3
-    return MaskedExample("knowledge_masking", "entity", seen, original, predicted)
+    unit = [-1, -1, 1, 2, 2, 2, -1, 4, 4, -1, -1]
+    return MaskedExample("knowledge_masking", "entity", seen, original, unit)
 
 
-def test_hidden_runs_stand_in_brackets(example):
-    assert render(example, colour=False) == "他[在哈尔滨→山[MASK][MASK][MASK]]读[books→books]ok ‖ "
+def test_each_unit_stands_in_its_own_brackets(example):
+    assert render(example, colour=False) == "他[在→山][哈尔滨]读[books=]ok ‖ "
+    assert example.longest_unit == 3
 
 
-def test_a_run_of_masks_shows_what_is_hidden_alone(example):
-    all_masked = MaskedExample("t", "entity", ["[MASK]", "[MASK]", "好"], ["北", "京", "好"], [True, True, False])
-    assert render(all_masked, colour=False) == "[北京]好"
+def test_a_unit_of_mixed_tokens_shows_what_stood_there():
+    mixed = MaskedExample("t", "entity", ["[MASK]", "京", "好"], ["北", "京", "好"], [5, 5, -1])
+    assert render(mixed, colour=False) == "[北京→[MASK]京]好"
 
 
 def test_colour_tells_the_level(example):
     text = render(example, colour=True)
     assert "\033[1;35m[在" in text
-    assert text.count("\033[0m") == 2
+    assert text.count("\033[0m") == 3
 
 
 def test_tokens_join_to_readable_text():
@@ -37,7 +37,9 @@ def test_examples_of_a_batch_show_the_original_under_the_masks(builder):
     shown = list(examples(built, builder, tokens))
     slots = builder.plan.step(5)[0]
     assert [example.task for example in shown] == [list(builder.tasks)[task] for task in slots.task]
-    assert sum(sum(example.predicted) for example in shown) == len(built.targets["knowledge_masking"].positions)
+    assert sum(number >= 0 for example in shown for number in example.unit) == len(
+        built.targets["knowledge_masking"].positions
+    )
     first = next(example for example, task in zip(shown, slots.task, strict=True) if task == 0)
     passage = builder.passages.get(int(slots.passage[slots.task == 0][0]))[0]
     assert first.original[1:-1] == [str(token) for token in passage]
