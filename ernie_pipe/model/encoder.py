@@ -3,6 +3,7 @@
 Shapes: `T` packed tokens, `B` sequences, `L` the longest of them, `A` heads, `D` head size, `H` hidden.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -62,11 +63,14 @@ def _variable_length(
 ) -> Tensor:
     from torch.nn.attention.varlen import varlen_attn
 
+    if scaling is not None and not math.isclose(scaling, query.shape[-1] ** -0.5):
+        raise ValueError("variable-length attention scales by 1/sqrt(head size) alone")
     if dropout > 0:
         raise ValueError("variable-length attention has no dropout: set model.attention_dropout to 0 on CUDA")
     q, k, v = (part[0].transpose(0, 1).contiguous() for part in (query, key, value))
     starts, longest = packing.starts, packing.longest
-    out = varlen_attn(q, k, v, starts, starts, longest, longest, scale=scaling)
+    # Its own scale is the one we want; older releases take no other.
+    out = varlen_attn(q, k, v, starts, starts, longest, longest)
     assert isinstance(out, Tensor)
     return out[None]
 

@@ -62,7 +62,7 @@ def render(example: MaskedExample, *, colour: bool) -> str:
         positions = list(group)
         original = join([example.original[position] for position in positions])
         pieces.append(original if number < 0 else _unit(example, positions, original, colour))
-    return "".join(pieces)
+    return "".join(pieces).removesuffix(" ‖ ")
 
 
 def _unit(example: MaskedExample, positions: list[int], original: str, colour: bool) -> str:

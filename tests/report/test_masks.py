@@ -12,7 +12,7 @@ def example():
 
 
 def test_each_unit_stands_in_its_own_brackets(example):
-    assert render(example, colour=False) == "他[在→山][哈尔滨]读[books=]ok ‖ "
+    assert render(example, colour=False) == "他[在→山][哈尔滨]读[books=]ok"
     assert example.longest_unit == 3
 
 
