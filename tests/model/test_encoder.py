@@ -89,3 +89,15 @@ def test_dropout_of_attention_is_drawn_only_in_training():
 def test_the_packed_name_is_not_written_to_an_exported_config(tmp_path, encoder):
     encoder.config.save_pretrained(tmp_path)
     assert PACKED not in (tmp_path / "config.json").read_text()
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_variable_length_attention_on_cuda_equals_the_padded_view(encoder):
+    on_cpu = run(encoder, inputs())
+    cuda = build_encoder(config(), pooler=False).eval().cuda()
+    cuda.load_state_dict(encoder.state_dict())
+    given = {name: value.cuda() for name, value in inputs().items()}
+    with torch.autocast("cuda", dtype=torch.bfloat16):
+        hidden = cuda(**given, packing=Packing.of(STARTS.cuda(), max(LENGTHS))).last_hidden_state[0]
+    torch.testing.assert_close(hidden.float().cpu(), on_cpu, atol=0.1, rtol=0.05)
