@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from ernie_pipe import __version__, resources
 from ernie_pipe.config import nearest
-from ernie_pipe.errors import InputError
+from ernie_pipe.errors import InputError, describe
 
 
 def _segment(argv: list[str]) -> int:
@@ -145,6 +145,15 @@ def main() -> None:
         sys.exit(run(sys.argv[1:]))
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except BrokenPipeError:
+        # Whoever read our output has seen enough; nothing is left to flush.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        print(f"error: {describe(error)}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)

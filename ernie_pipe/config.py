@@ -152,9 +152,18 @@ def _flag_type(annotation: Any) -> type | None:
         annotation = inner[0] if len(inner) == 1 else None
     if typing.get_origin(annotation) is typing.Literal:
         return str
+    if typing.get_origin(annotation) is typing.Annotated:
+        annotation = typing.get_args(annotation)[0]
     if annotation in (str, int, float, bool):
         return typing.cast(type, annotation)
     return list if annotation == list[str] else None
+
+
+def positive(text: str) -> int:
+    """Read a flag that must be a whole number of 1 or more."""
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 1 or more")
+    return int(text)
 
 
 def from_arguments(cls: type[S], args: argparse.Namespace) -> S:

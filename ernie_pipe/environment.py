@@ -1,5 +1,6 @@
 """What the machine offers, checked before work starts: Java, cores, terminal."""
 
+import ctypes
 import os
 import re
 import shutil
@@ -9,6 +10,7 @@ import sys
 from ernie_pipe.errors import InputError
 
 JAVA_NEEDED = 17
+_PR_SET_PDEATHSIG = 1
 _INSTALL = (
     "install a JDK 17 or newer (Debian/Ubuntu: apt-get install openjdk-17-jre-headless; "
     "macOS: brew install openjdk@17; conda: conda install openjdk=17) and set JAVA_HOME"
@@ -49,6 +51,15 @@ def check_java() -> int:
     if version < JAVA_NEEDED:
         raise InputError(f"Spark needs Java {JAVA_NEEDED} or newer, {java_command()} is Java {version}; {_INSTALL}")
     return version
+
+
+def die_with_parent(number: int) -> None:
+    """Ask Linux to send this process signal `number` when its parent ends, however that ends.
+
+    So a training process never outlives the command that started it. Elsewhere nothing happens.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, number)
 
 
 def cores() -> int:

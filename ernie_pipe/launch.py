@@ -10,9 +10,11 @@ import os
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
-from ernie_pipe.environment import cores
+from ernie_pipe.config import positive
+from ernie_pipe.environment import cores, die_with_parent
 from ernie_pipe.errors import InputError
 from ernie_pipe.pretrain import run as runs
 from ernie_pipe.pretrain.__main__ import load_settings, parser
@@ -43,8 +45,10 @@ def command(processes: int, threads: int, *, arguments: list[str]) -> list[str]:
 def pretrain(argv: list[str]) -> int:
     """Check the settings here, then launch the training processes; returns their exit code."""
     launcher = parser()
-    launcher.add_argument("--num-processes", metavar="N", type=int, help="processes (default: GPUs, else 1)")
-    launcher.add_argument("--num-threads", metavar="N", type=int, help="CPU threads a process (default: its share)")
+    launcher.add_argument("--num-processes", metavar="N", type=positive, help="processes (default: GPUs, else 1)")
+    launcher.add_argument(
+        "--num-threads", metavar="N", type=positive, help="CPU threads a process (default: its share)"
+    )
     args = launcher.parse_args(argv)
     settings = load_settings(args)
     gpus = _gpus()
@@ -64,7 +68,9 @@ def pretrain(argv: list[str]) -> int:
 
 def _run(line: list[str], environment: dict[str, str]) -> int:
     """Run the line and return its exit code; SIGTERM and SIGINT are passed on, so that training saves first."""
-    process = subprocess.Popen(line, env=environment)
+    # Training ends at once with this command; a launcher is told, so that it ends its ranks.
+    number = signal.SIGKILL if line[2] == "ernie_pipe.pretrain" else signal.SIGTERM
+    process = subprocess.Popen(line, env=environment, preexec_fn=partial(die_with_parent, number))
     asked = False
 
     def pass_on(number: int, _: object) -> None:
@@ -78,6 +84,7 @@ def _run(line: list[str], environment: dict[str, str]) -> int:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+    code = code if code >= 0 else 128 - code
     if asked:
         # Whoever asked training to stop wants nothing to follow it.
         sys.exit(code)

@@ -6,15 +6,16 @@ In = kept + rejected + duplicate: every record is counted; rejected ones lie in 
 """
 
 import argparse
+import codecs
 import sys
 import time
 from collections import Counter
 from dataclasses import astuple, replace
 from functools import partial
 from pathlib import PurePath
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from ernie_pipe.config import Settings, add_arguments, from_arguments
 from ernie_pipe.corpus import manifest as manifests
@@ -28,12 +29,24 @@ from ernie_pipe.text.units import load_segmenter
 from ernie_pipe.text.words import NAME_TAGS, load_engine
 
 
+def check_encoding(name: str) -> str:
+    """Return `name` when Python knows the encoding (or it is `auto`)."""
+    if name != "auto":
+        try:
+            codecs.lookup(name)
+        except LookupError:
+            raise ValueError(f"unknown encoding {name!r}; known are for example utf-8, gb18030, big5") from None
+    return name
+
+
 class Source(Settings):
     """One source of raw text; its name goes with every document and can be weighted in training."""
 
     path: str = Field(description="file, folder or address (hdfs://, s3://, …)")
     name: str = Field("", description="name of the source; empty: the file's or folder's own")
-    encoding: str = Field("auto", description="text encoding; auto tries UTF-8, then GB18030")
+    encoding: Annotated[str, AfterValidator(check_encoding)] = Field(
+        "auto", description="text encoding; auto tries UTF-8, then GB18030"
+    )
     documents: Literal["file", "blank-line", "line"] = Field(
         "file",
         description="what one document of a .txt file is: the file, a block between blank lines, a line",
@@ -44,7 +57,7 @@ class Source(Settings):
 class SegmentSettings(Settings):
     """Settings of the job; a config file may list `sources` in place of `--input`."""
 
-    input: list[str] = Field(default=[], description="files or folders of raw text, or the output of clean")
+    input: list[str] = Field(default=[], description="files or folders of raw text (jsonl, txt, parquet)")
     sources: list[Source] = Field(default=[], description="sources with options of their own (config file)")
     output: str = Field(description="folder for the segmented documents")
     engine: str = Field("rjieba", description="word engine: rjieba, jieba or one from an entry point")
@@ -54,7 +67,9 @@ class SegmentSettings(Settings):
         default=list(lexicons.ENTITY_TYPES), max_length=255, description="entity types that are known"
     )
     tagged_entities: bool = Field(True, description="take the tagger's nr, ns, nt, nz as entities too")
-    encoding: str = Field("auto", description="text encoding of --input; auto tries UTF-8, then GB18030")
+    encoding: Annotated[str, AfterValidator(check_encoding)] = Field(
+        "auto", description="text encoding of --input; auto tries UTF-8, then GB18030"
+    )
     documents: Literal["file", "blank-line", "line"] = Field(
         "file", description="what one document of a .txt file of --input is"
     )
@@ -83,6 +98,7 @@ def main(argv: list[str]) -> int:
         f"{counts['units']['word']} words, {counts['units']['phrase']} phrases, "
         f"{counts['units']['entity']} entities; {counts['rejected']} of {counts['in']} records rejected"
         + "".join(f", {number} {reason}" for reason, number in counts["rejected_reasons"].items())
+        + (f" (see {settings.output}/{manifests.REJECTED})" if counts["rejected"] else "")
     )
     return 0
 
@@ -161,7 +177,7 @@ def _config(settings: SegmentSettings, splits: list, surfaces: dict[str, str], e
         files[f"{split.source}\t{split.path}\t{split.encoding}\t{split.documents}\t{split.text_field}"] += size
     modified = {path: _modified(path) for path in {split.path for split, _ in splits}}
     return {
-        "input": manifests.content_hash([sorted(files.items()), sorted(modified.items())]),
+        "input (paths, sizes, times)": manifests.content_hash([sorted(files.items()), sorted(modified.items())]),
         "engine": f"{engine.name} {engine.version}",
         "dictionary": engine.dictionary_hash,
         "hmm": settings.hmm,

@@ -24,7 +24,7 @@ from pyspark import cloudpickle
 from pyspark.sql import SparkSession
 
 from ernie_pipe.environment import check_java
-from ernie_pipe.errors import InputError
+from ernie_pipe.errors import InputError, describe
 from ernie_pipe.progress import Progress
 
 SUMMARY = "task long, summary string"
@@ -169,6 +169,8 @@ def run_job(main: Callable[[list[str]], int]) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     try:
         return main(sys.argv[1:])
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
+    except (InputError, OSError) as error:
+        if isinstance(error, OSError) and error.filename is None:
+            raise
+        print(f"error: {describe(error) if isinstance(error, OSError) else error}", file=sys.stderr)
         return 2

@@ -96,3 +96,34 @@ def test_sigterm_reaches_training_and_waits_for_its_end(tmp_path):
     process.send_signal(signal.SIGTERM)
     assert process.wait(timeout=30) == 0
     assert (tmp_path / "saved").exists()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel's own signal at a parent's end")
+def test_a_killed_command_takes_its_training_with_it(tmp_path):
+    beat = tmp_path / "beat"
+    (tmp_path / "ernie_pipe").mkdir()
+    (tmp_path / "child.py").write_text(
+        f"import time\nwhile True:\n    open({str(beat)!r}, 'a').write('x')\n    time.sleep(0.02)\n"
+    )
+    script = (
+        f"from ernie_pipe.launch import _run; _run([{sys.executable!r}, '-u', {str(tmp_path / 'child.py')!r}], {{}})"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", script])
+    deadline = time.monotonic() + 30
+    while not beat.exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    parent.kill()
+    parent.wait()
+    time.sleep(0.3)
+    size = beat.stat().st_size
+    time.sleep(0.3)
+    assert beat.stat().st_size == size > 0
+
+
+@pytest.mark.parametrize("flag", ["--max-steps", "--num-processes", "--num-threads"])
+@pytest.mark.parametrize("value", ["0", "-3", "x"])
+def test_counts_must_be_positive(flag, value, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        launch.pretrain(["--config", "c", "--data", "d", "--output", "o", f"{flag}={value}"])
+    assert stopped.value.code == 2
+    assert "whole number of 1 or more" in capsys.readouterr().err

@@ -92,6 +92,8 @@ def is_done(folder: str, kind: str, config: Mapping[str, Any], *, overwrite: boo
         raise InputError(f"{folder}: holds {found.kind} already; choose another --output for {kind}")
     if found is None or overwrite:
         return False
+    if found.config_hash == content_hash(config) and not _is_whole(folder, found):
+        return False
     if found.config_hash == content_hash(config):
         return True
     keys = sorted(key for key in {*config, *found.config} if _json(config.get(key)) != _json(found.config.get(key)))
@@ -99,6 +101,14 @@ def is_done(folder: str, kind: str, config: Mapping[str, Any], *, overwrite: boo
         f"{folder}: holds a finished result of another configuration (differs: {', '.join(keys) or 'kind'}); "
         "choose another --output or add --overwrite"
     )
+
+
+def _is_whole(folder: str, manifest: Manifest) -> bool:
+    """Return whether every shard lies there with its size; a result that lost one is made again."""
+    places = [(f"{folder}/{shard['name']}", shard["bytes"]) for shard in manifest.shards]
+    places += [(f"{folder}/{REJECTED}/{shard['name']}", shard["bytes"]) for shard in manifest.rejected_shards]
+    infos = ((resolve(path), size) for path, size in places)
+    return all(system.get_file_info(inner).size == size for (system, inner), size in infos)
 
 
 def _json(value: Any) -> str:

@@ -29,7 +29,7 @@ class Columns:
 class Passages:
     """The rows of one split of a passages folder, numbered from 0 in manifest order.
 
-    `tokens`, `sentences` (uint16), `document` (int32 ordinal, rising) and `source` (uint8, index into
+    `tokens`, `sentences` (uint16), `document` (int32 ordinal, rising) and `source` (int32, index into
     `source_names`) are arrays over all passages.
     """
 
@@ -57,14 +57,14 @@ class Passages:
         self.tokens = np.concatenate([np.zeros(0, np.uint16), *tokens])
         self.sentences = np.concatenate([np.zeros(0, np.uint16), *sentences])
         self.document = np.cumsum(np.concatenate([np.zeros(0, bool), *first]), dtype=np.int32) - 1
-        self.source = np.concatenate([np.zeros(0, np.uint8), *source])
+        self.source = np.concatenate([np.zeros(0, np.int32), *source])
 
     def _source_codes(self, column: pa.Array) -> np.ndarray:
         encoded = column.dictionary_encode()
         for name in encoded.dictionary.to_pylist():
             if name not in self.source_names:
                 self.source_names.append(name)
-        codes = np.array([self.source_names.index(name) for name in encoded.dictionary.to_pylist()], np.uint8)
+        codes = np.array([self.source_names.index(name) for name in encoded.dictionary.to_pylist()], np.int32)
         return codes[encoded.indices.to_numpy()]
 
     def _load(self, shard: int, number: int) -> Columns:

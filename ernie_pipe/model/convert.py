@@ -15,7 +15,9 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForPreTraining, BertConfig, ErnieConfig
+from transformers.activations import ACT2FN
 
+from ernie_pipe.config import nearest
 from ernie_pipe.errors import InputError
 from ernie_pipe.model.multitask import MASKING, MultiTaskModel
 from ernie_pipe.model.settings import ModelSettings
@@ -28,7 +30,9 @@ SEGMENT_ROWS = "embeddings.token_type_embeddings.weight"
 
 
 def new_config(settings: ModelSettings, special: SpecialIds, task_names: list[str]) -> ErnieConfig:
-    """Return the config of a fresh encoder."""
+    """Return the config of a fresh encoder; `InputError` for an activation that transformers does not have."""
+    if settings.activation not in ACT2FN:
+        raise InputError(f"model.activation: unknown `{settings.activation}`{nearest(settings.activation, ACT2FN)}")
     config = ErnieConfig(
         vocab_size=special.size,
         hidden_size=settings.hidden_size,

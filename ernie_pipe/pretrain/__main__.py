@@ -3,11 +3,13 @@
 import argparse
 import logging
 import os
+import signal
 import sys
 from pathlib import Path
 
-from ernie_pipe.config import apply_overrides, load_yaml, validate
-from ernie_pipe.errors import InputError
+from ernie_pipe.config import apply_overrides, load_yaml, positive, validate
+from ernie_pipe.environment import die_with_parent
+from ernie_pipe.errors import InputError, describe
 from ernie_pipe.pretrain.settings import PretrainSettings
 
 
@@ -18,7 +20,7 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--data", metavar="PASSAGES", required=True, help="folder of `ernie-pipe encode`")
     result.add_argument("--output", metavar="RUN", required=True, help="folder of the run; an unfinished one goes on")
     result.add_argument("--init-from", metavar="HF", help="transformers BERT / ERNIE folder to start from")
-    result.add_argument("--max-steps", metavar="N", type=int, help="stop (with a checkpoint) at this step")
+    result.add_argument("--max-steps", metavar="N", type=positive, help="stop (with a checkpoint) at this step")
     result.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], help="change one setting")
     return result
 
@@ -39,12 +41,14 @@ def main(argv: list[str]) -> int:
     """Train in this process (one of those that the launcher started); returns the exit code."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("ernie_pipe").setLevel(logging.INFO)
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        die_with_parent(signal.SIGKILL)
     args = parser().parse_args(argv)
     try:
         settings = load_settings(args)
         from transformers.utils import logging as transformers_logging
 
-        from ernie_pipe.pretrain.trainer import NonFiniteLoss, Trainer
+        from ernie_pipe.pretrain.trainer import NonFiniteGradient, Trainer
 
         # What is initialised anew we say ourselves, in one line.
         transformers_logging.set_verbosity_error()
@@ -52,12 +56,14 @@ def main(argv: list[str]) -> int:
         try:
             trainer = Trainer(settings, args.data, Path(args.output))
             means = trainer.train(args.max_steps)
-        except NonFiniteLoss as error:
-            print(f"error: {error}; the last checkpoint is intact", file=sys.stderr)
+        except NonFiniteGradient as error:
+            print(f"error: {error}; what was saved before is intact", file=sys.stderr)
             return 1
-    except InputError as error:
+    except (InputError, OSError) as error:
+        if isinstance(error, OSError) and error.filename is None:
+            raise
         if os.environ.get("RANK", "0") == "0":
-            print(f"error: {error}", file=sys.stderr)
+            print(f"error: {describe(error) if isinstance(error, OSError) else error}", file=sys.stderr)
         return 2
     if trainer.accelerator.is_main_process:
         _report(args, trainer.step, trainer.plan.steps, means)

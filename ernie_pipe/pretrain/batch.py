@@ -12,7 +12,6 @@ import numpy as np
 from ernie_pipe.corpus.reader import Passages
 from ernie_pipe.pretrain.plan import Plan, Slots
 from ernie_pipe.tasks import Example, PackedBatch, Targets, Task
-from ernie_pipe.tasks.knowledge_masking import KnowledgeMasking
 from ernie_pipe.text.encode import SpecialIds
 
 
@@ -31,8 +30,7 @@ class BatchBuilder:
         self.plan, self.passages, self.special = plan, passages, special
         self.tasks = tasks
         for task in tasks.values():
-            if isinstance(task, KnowledgeMasking):
-                task.set_vocabulary(mask_id=special.mask, special_ids=special.all, size=special.size)
+            task.prepare(special)
 
     def step(self, step: int, micro_batches: Sequence[int]) -> list[Built]:
         """Build the given micro-batches of `step`."""
@@ -41,20 +39,15 @@ class BatchBuilder:
         return [self.build(slots[number], levels) for number in micro_batches]
 
     def build(self, slots: Slots, levels: dict[str, float] | None = None) -> Built:
-        """Build the examples of `slots`, pack them, then let every task set its targets (masking last)."""
+        """Build the examples of `slots`, pack them, then let every task set its targets (those that mask, last)."""
         listed = list(self.tasks.values())
         examples = [
             listed[task].example(self.passages, passage, key)
             for task, passage, key in zip(slots.task.tolist(), slots.passage.tolist(), slots.key, strict=True)
         ]
         packed = pack(examples, slots, self.special)
-        targets: dict[str, Targets] = {}
-        for number, (name, task) in enumerate(self.tasks.items()):
-            if not isinstance(task, KnowledgeMasking):
-                targets[name] = task.targets(packed, number)
-        for number, (name, task) in enumerate(self.tasks.items()):
-            if isinstance(task, KnowledgeMasking):
-                targets[name] = task.targets(packed, number, levels)
+        ordered = sorted(enumerate(self.tasks.items()), key=lambda item: item[1][1].changes_input)
+        targets = {name: task.targets(packed, number, levels) for number, (name, task) in ordered}
         return Built(packed, {name: targets[name] for name in self.tasks})
 
 

@@ -44,6 +44,8 @@ def export(run: str, output: str, *, format: str = "ernie", task: str | None = N
     if task is not None and task not in found.task_names:
         raise InputError(f"unknown task `{task}`; this run has {', '.join(found.task_names)}")
     target = Path(output)
+    if (target / "run.json").exists():
+        raise InputError(f"{output}: is the folder of a run; choose another --output for the transformers model")
     target.mkdir(parents=True, exist_ok=True)
     row = found.task_names.index(task) if task else 0
     write_folder(model, Path(run) / "tokenizer", target, format=format, row=row)

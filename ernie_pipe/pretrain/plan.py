@@ -77,23 +77,18 @@ class Plan:
         return number, self.settings.stages[number]
 
     def quotas(self, step: int) -> dict[str, int]:
-        """Return how many of the K examples of `step` each task of its stage gets.
-
-        floor((s + 1)·K·w) − floor(s·K·w) with s counted from the stage's start; the largest task takes what the
-        roundings leave, so that every step has exactly K.
+        """Return how many of the K examples of `step` each task of its stage gets: what it was
+        served after the step, less what before: floor((s + 1)·K·w) − floor(s·K·w).
         """
-        number, stage = self.stage(step)
-        local = step - int(self._begins[number])
-        most = max(stage.tasks, key=lambda name: stage.tasks[name])
-        counts = {
-            name: _until(local + 1, self.examples, share) - _until(local, self.examples, share)
-            for name, share in stage.tasks.items()
-            if name != most
-        }
-        return {name: counts.get(name, self.examples - sum(counts.values())) for name in stage.tasks}
+        before, after = self.served(step), self.served(step + 1)
+        return {name: after[name] - before[name] for name in self.stage(step)[1].tasks}
 
     def served(self, step: int) -> dict[str, int]:
-        """Return how many examples each task has had before `step`, over all stages."""
+        """Return how many examples each task has had before `step`, over all stages.
+
+        In s steps of a stage a task of share w gets floor(s·K·w); the largest task takes what the roundings leave,
+        so that every step has exactly K.
+        """
         total = dict.fromkeys(self._names, 0)
         for number, stage in enumerate(self.settings.stages):
             local = min(max(step - int(self._begins[number]), 0), stage.steps)

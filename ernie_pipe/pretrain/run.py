@@ -100,6 +100,13 @@ def cut_metrics(run: Path, step: int) -> None:
         write_atomic(str(path), "".join(kept).encode())
 
 
+def last_metrics(run: Path) -> dict[str, float]:
+    """Return the last line of the log, or nothing where there is none."""
+    path = run / "metrics.jsonl"
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    return json.loads(lines[-1]) if lines else {}
+
+
 def read(run: Path) -> Run:
     """Read `run.json`; `InputError` when `run` is no run."""
     found = _content(run)

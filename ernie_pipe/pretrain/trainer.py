@@ -16,10 +16,11 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import ProjectConfiguration
+from accelerate.utils import LoggerType, ProjectConfiguration
 from torch.utils.data import DataLoader, Dataset
 
 from ernie_pipe import draws
+from ernie_pipe.config import nearest
 from ernie_pipe.errors import InputError
 from ernie_pipe.model.multitask import MultiTaskModel, TaskOutput
 from ernie_pipe.pretrain import checkpoint, run
@@ -33,7 +34,7 @@ logger = logging.getLogger(__name__)
 _DROPOUT, _WEIGHTS = 3, 4
 
 
-class NonFiniteLoss(RuntimeError):
+class NonFiniteGradient(RuntimeError):
     """The gradient of a step is not finite: training stops before it touches the weights."""
 
 
@@ -47,7 +48,7 @@ class StepBatches(Dataset):
         return [to_tensors(built) for built in self._builder.step(step, self._micro_batches)]
 
 
-class Tally:
+class TaskMeans:
     """Loss, right answers and positions per task since the last log line (on the device, summed over ranks)."""
 
     def __init__(self, tasks: list[str], device: torch.device) -> None:
@@ -108,6 +109,7 @@ class Trainer:
         self.passages, self.plan, self.builder = prepared.passages, prepared.plan, prepared.builder
         self.accelerator = _accelerator(settings, folder)
         check_world(settings.processes, self.accelerator.num_processes)
+        self._check_dropout()
         self.micro_batches = self.plan.micro_batches_of(self.accelerator.process_index, self.accelerator.num_processes)
         torch.manual_seed(int(draws.key(settings.seed, _WEIGHTS)) % 2**63)
         model = initial_model(settings, self.builder.tasks, prepared.corpus)
@@ -124,6 +126,14 @@ class Trainer:
         self.model, self.optimizer = self.accelerator.prepare(model, optimizer)
         self._stop_asked = False
 
+    def _check_dropout(self) -> None:
+        half = self.accelerator.mixed_precision != "no" and self.accelerator.device.type == "cuda"
+        if half and self.settings.model.attention_dropout > 0:
+            raise InputError(
+                "model.attention_dropout must be 0 on CUDA: variable-length attention has no dropout "
+                "(or train with precision: fp32)"
+            )
+
     def _check_lengths(self, model: MultiTaskModel) -> None:
         """Refuse passages that are longer than the positions of `init_from`, whose shape wins over the settings."""
         longest, room = int(self.passages.tokens.max()) + 2, model.config.max_position_embeddings
@@ -138,8 +148,6 @@ class Trainer:
         if step is None:
             return 0
         checkpoint.load_model(self.folder, step, model)
-        if self.accelerator.is_main_process:
-            logger.info("%s: going on from step %d", self.folder, step)
         return step
 
     def train(self, max_steps: int | None = None) -> dict[str, float]:
@@ -148,13 +156,17 @@ class Trainer:
             return self._train(min(self.plan.steps, max_steps if max_steps is not None else self.plan.steps))
 
     def _train(self, end: int) -> dict[str, float]:
+        if self.step >= end:
+            return self._already()
         if self.accelerator.is_main_process:
             run.cut_metrics(self.folder, self.step)
+            if self.step:
+                logger.info("%s: going on from step %d", self.folder, self.step)
         self._listen()
         self.accelerator.init_trackers("tensorboard")
         main = self.accelerator.is_main_process
         progress = Progress("pretrain", end, initial=self.step) if main else None
-        tally = Tally(list(self.builder.tasks), self.accelerator.device)
+        tally = TaskMeans(list(self.builder.tasks), self.accelerator.device)
         means: dict[str, float] = {}
         began, tokens = time.monotonic(), 0
         self.model.train()
@@ -175,6 +187,12 @@ class Trainer:
         self.accelerator.end_training()
         return means
 
+    def _already(self) -> dict[str, float]:
+        """Return the last logged means of a run that has come this far before."""
+        if self.accelerator.is_main_process:
+            logger.info("%s: already at step %d", self.folder, self.step)
+        return run.last_metrics(self.folder)
+
     def _batches(self, end: int) -> Iterator[list[dict[str, Any]]]:
         loader = DataLoader(
             StepBatches(self.builder, self.micro_batches),
@@ -186,7 +204,7 @@ class Trainer:
         for batches in loader:
             yield [_to_device(batch, device) for batch in batches]
 
-    def _one_step(self, batches: list[dict[str, Any]], tally: Tally) -> bool:
+    def _one_step(self, batches: list[dict[str, Any]], tally: TaskMeans) -> bool:
         """Run forward, backward and the update; return whether some rank was asked to stop."""
         counts = self._global_counts(batches)
         rate = learning_rate(self.step, self.plan.steps, self.settings.optimizer)
@@ -205,7 +223,7 @@ class Trainer:
             tally.add(outputs)
         norm = self.accelerator.clip_grad_norm_(self.model.parameters(), self.settings.optimizer.clip_norm)
         if norm is not None and not torch.isfinite(norm):
-            raise NonFiniteLoss(f"step {self.step}: the gradient is not finite; lower optimizer.learning_rate")
+            raise NonFiniteGradient(f"step {self.step}: the gradient is not finite; lower optimizer.learning_rate")
         self.optimizer.step()
         self.optimizer.zero_grad()
         return bool(counts["stop"])
@@ -227,7 +245,7 @@ class Trainer:
     def _dropout_seed(self, micro_batch: int) -> int:
         return int(draws.key(self.settings.seed, _DROPOUT, self.step, micro_batch)) % 2**63
 
-    def _log(self, tally: Tally, rate: float) -> dict[str, float]:
+    def _log(self, tally: TaskMeans, rate: float) -> dict[str, float]:
         means = tally.take(self.accelerator)
         values = {**means, "tokens_per_s": rate, "learning_rate": self.optimizer.param_groups[0]["lr"]}
         self.accelerator.log(values, step=self.step)
@@ -255,6 +273,10 @@ class Trainer:
 def _accelerator(settings: PretrainSettings, folder: Path) -> Accelerator:
     bf16 = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
     precision = {"auto": "bf16" if bf16 else "no", "fp32": "no", "bf16": "bf16"}[settings.precision]
+    known = [str(tracker) for tracker in LoggerType]
+    for name in settings.trackers:
+        if name not in known:
+            raise InputError(f"trackers: unknown tracker `{name}`{nearest(name, known)}")
     return Accelerator(
         mixed_precision=precision,
         log_with=settings.trackers or None,

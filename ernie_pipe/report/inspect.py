@@ -34,6 +34,8 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--color", choices=("auto", "always", "never"), default="auto", help="colour the masks")
     args = parser.parse_args(argv)
     colour = args.color == "always" or (args.color == "auto" and _stdout_is_terminal())
+    if not 0 < args.rate < 1:
+        raise InputError(f"--rate {args.rate:g}: must lie between 0 and 1")
     if args.text is not None:
         lexicon = lexicons.from_bytes(lexicons.compile_lexicon(lexicons.read_tsv(args.lexicon)))
         units = Segmenter(load_engine(args.engine), lexicon).units(args.text)

@@ -13,6 +13,7 @@ import numpy as np
 
 from ernie_pipe.config import Settings
 from ernie_pipe.corpus.reader import Passages
+from ernie_pipe.text.encode import SpecialIds
 
 if TYPE_CHECKING:
     import torch
@@ -67,9 +68,13 @@ class Task(ABC):
     Settings: ClassVar[type[Settings]] = Settings
     pooled: ClassVar[bool] = True
     parts: ClassVar[int] = 1
+    changes_input: ClassVar[bool] = False
 
     def __init__(self, settings: Any) -> None:
         self.settings = settings
+
+    def prepare(self, special: SpecialIds) -> None:  # noqa: B027
+        """Learn the special ids and the size of the vocabulary, before the first batch; most tasks need neither."""
 
     @property
     @abstractmethod
@@ -84,8 +89,12 @@ class Task(ABC):
     def example(self, passages: Passages, anchor: int, key: np.ndarray) -> Example:
         """Build the example of passage `anchor` (never longer than it); every draw is a function of `key`."""
 
-    def targets(self, batch: PackedBatch, number: int) -> Targets:
-        """Return what task `number` predicts in a batch: by default the label at `[CLS]` of its sequences."""
+    def targets(self, batch: PackedBatch, number: int, levels: dict[str, float] | None = None) -> Targets:
+        """Return what task `number` predicts in a batch: by default the label at `[CLS]` of its sequences.
+
+        `levels` are the masking levels of the stage, where it has its own. A task that changes `batch.input_ids`
+        says so by `changes_input`: it comes after those that only read.
+        """
         mine = np.flatnonzero(batch.task == number)
         return Targets(batch.starts[mine], batch.labels[mine])
 

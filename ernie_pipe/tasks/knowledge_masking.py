@@ -11,6 +11,7 @@ from ernie_pipe.config import Settings
 from ernie_pipe.corpus.reader import Passages
 from ernie_pipe.masking import LEVELS, MaskingRule, mask_units
 from ernie_pipe.tasks.base import Example, PackedBatch, Targets, Task
+from ernie_pipe.text.encode import SpecialIds
 
 
 def check_levels(levels: dict[str, float]) -> dict[str, float]:
@@ -58,16 +59,17 @@ class KnowledgeMasking(Task):
     name: ClassVar[str] = "knowledge_masking"
     Settings: ClassVar[type[Settings]] = KnowledgeMaskingSettings
     pooled: ClassVar[bool] = False
+    changes_input: ClassVar[bool] = True
 
     def __init__(self, settings: KnowledgeMaskingSettings) -> None:
         super().__init__(settings)
         self.mask_id = -1
         self.replacements = np.zeros(0, np.int64)
 
-    def set_vocabulary(self, *, mask_id: int, special_ids: list[int], size: int) -> None:
-        """Tell the ids of `[MASK]` and of the special tokens, which no random replacement may be."""
-        self.mask_id = mask_id
-        self.replacements = np.setdiff1d(np.arange(size), special_ids)
+    def prepare(self, special: SpecialIds) -> None:
+        """Take the id of `[MASK]`, and the ids that may stand in for a token: all that are not special."""
+        self.mask_id = special.mask
+        self.replacements = np.setdiff1d(np.arange(special.size), special.all)
 
     @property
     def classes(self) -> int:

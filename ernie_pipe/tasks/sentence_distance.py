@@ -11,6 +11,7 @@ from ernie_pipe.corpus.reader import Passages
 from ernie_pipe.tasks.base import Example, Part, Task
 
 ADJACENT, SAME_DOCUMENT, OTHER_DOCUMENT = range(3)
+ATTEMPTS, NEAR = 8, 32
 
 
 class SentenceDistance(Task):
@@ -20,7 +21,8 @@ class SentenceDistance(Task):
     Input: `[CLS] A [SEP] B [SEP]`, A from the anchor passage; labels (3 classes).
     Honest labels: all three candidates for B are always drawn, and B is cut to one token less than the shortest
     of them whatever the label, so neither its length nor a cut-off end tells the class; classes are equally
-    likely; the other document is never the same one.
+    likely; the other document is never the same one, and a sentence of it that stands in the anchor's document
+    too (a copy of the document, a stock phrase) is drawn again, up to 8 times.
     Source: Sun et al. 2020 (ERNIE 2.0), section 4.2 (sentence distance task).
     Neighbours: `sentence_reordering`, `next_sentence`.
     """
@@ -69,13 +71,28 @@ class SentenceDistance(Task):
         return _sentence(passages, start + passage, chosen - int(ends[passage] - counts[passage]))
 
     def _other_document(self, passages: Passages, anchor: int, key: np.ndarray) -> Part:
+        """Draw a sentence of another document; one that stands in the anchor's own (a copy) is drawn again."""
         mine = int(passages.document[anchor])
-        document = int(draws.below(passages.documents - 1, key, 3))
-        document += document >= mine
-        start = passages.first_passage(document)
-        end = int(np.searchsorted(passages.document, document, side="right"))
-        passage = start + int(draws.below(end - start, key, 4))
-        return _sentence(passages, passage, int(draws.below(int(passages.sentences[passage]), key, 5)))
+        own = _tokens_near(passages, anchor)
+        for attempt in range(ATTEMPTS):
+            again = draws.key(key, attempt)
+            document = int(draws.below(passages.documents - 1, again, 3))
+            document += document >= mine
+            start = passages.first_passage(document)
+            end = int(np.searchsorted(passages.document, document, side="right"))
+            passage = start + int(draws.below(end - start, again, 4))
+            part = _sentence(passages, passage, int(draws.below(int(passages.sentences[passage]), again, 5)))
+            if part[0].tobytes() not in own:
+                break
+        return part
+
+
+def _tokens_near(passages: Passages, anchor: int) -> bytes:
+    """Return the ids of the anchor's document as bytes, at most `NEAR` passages to either side."""
+    document = passages.document[anchor]
+    first = max(passages.first_passage(int(document)), anchor - NEAR)
+    last = min(int(np.searchsorted(passages.document, document, side="right")), anchor + NEAR + 1)
+    return b"".join(passages.get(passage)[0].tobytes() for passage in range(first, last))
 
 
 def _sentence(passages: Passages, passage: int, number: int) -> Part:

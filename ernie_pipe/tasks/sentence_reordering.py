@@ -28,6 +28,8 @@ class SentenceReordering(Task):
     Input: the passage's own sentences in another order, `[CLS] A [SEP]`; labels: 0 .. Σ n! − 1 (m = 3: 9).
     Honest labels: all classes are equally likely for every eligible passage (it has m sentences or more), the
     segments are not marked, and the tokens are the same in every order, so the form says nothing.
+    Ceiling: the three identities (n = 1, 2, 3) read the same, and with two segments some orders do as well, so about
+    five in nine is the best that can be reached with m = 3.
     Source: Sun et al. 2020 (ERNIE 2.0), section 4.2 (sentence reordering task).
     Neighbours: `sentence_distance`, `sentence_order`.
     """

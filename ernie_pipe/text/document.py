@@ -25,6 +25,7 @@ FORMATS = {
 }  # fmt: skip
 _FIELDS = ("id", "doc_id", "title", "label", "turns", "entities")
 ROLES = ("text", "query", "response", "title")
+_CHAT_ROLES = {"user": "query", "assistant": "response"}
 _SURROGATES = re.compile("[\ud800-\udfff]")
 # How pyarrow's codecs complain about bad data; any other OSError (a network's) must fail the task.
 _DAMAGED = re.compile("compress|inflate")
@@ -153,6 +154,10 @@ def read(split: Split) -> Iterator[Record | Rejected]:
         known = ", ".join(sorted(FORMATS))
         yield Rejected(split.source, split.path, 1, "unknown format", f"known endings: {known}", "")
         return
+    if split.format == "jsonl" and _is_array(split):
+        if split.start == 0:
+            yield Rejected(split.source, split.path, 1, "a JSON array", "write one JSON object a line", "")
+        return
     items = _read_parquet(split) if split.format == "parquet" else _read_blocks(split)
     line = split.lines_before
     try:
@@ -166,6 +171,16 @@ def read(split: Split) -> Iterator[Record | Rejected]:
         if not _DAMAGED.search(str(error)):
             raise
         yield Rejected(split.source, split.path, line + 1, "damaged file", f"{error}: the rest is not readable", "")
+
+
+def _is_array(split: Split) -> bool:
+    """Return whether a whole file is one JSON array, by its first line: `[`, or a list of objects."""
+    try:
+        with open_stream(split.path) as stream:
+            line = stream.readline(1 << 16).strip()
+    except OSError:
+        return False
+    return line == b"[" or re.match(rb"\[\s*\{", line) is not None
 
 
 def _preview(value: bytes | dict) -> str:
@@ -236,17 +251,17 @@ def _record(split: Split, line: int, value: bytes | dict) -> Record:
         assert isinstance(value, bytes)
         doc_id = split.name if split.documents == "file" else f"{split.name}#{line}"
         return _finish(split, doc_id, {"text": _decode(value, split.encoding)})
-    row = _parse_json(value) if isinstance(value, bytes) else value
+    row = _parse_json(value, split.encoding) if isinstance(value, bytes) else value
     given = row.get("doc_id") if row.get("id") is None else row["id"]
     doc_id = str(given) if given is not None else f"{split.name}#{line}"
     return _finish(split, doc_id, row)
 
 
-def _parse_json(line: bytes) -> dict[str, Any]:
+def _parse_json(line: bytes, encoding: str) -> dict[str, Any]:
     try:
-        row = json.loads(line.decode("utf-8-sig"))
-    except UnicodeDecodeError as error:
-        raise Unusable("not UTF-8", f"byte {error.start} of the line") from None
+        row = json.loads(_decode(line, encoding))
+    except Unusable:
+        raise
     except (ValueError, RecursionError) as error:
         raise Unusable("not JSON", str(error)) from None
     if not isinstance(row, dict):
@@ -322,9 +337,12 @@ def _join_turns(turns: Any) -> tuple[str, tuple[tuple[int, str], ...]]:
 
 
 def _turn(turn: Any, number: int) -> tuple[str, str]:
-    if not isinstance(turn, dict) or turn.get("role") not in ROLES or not isinstance(turn.get("text"), str):
-        raise Unusable("bad turns", f"turn {number + 1} needs `text` and a `role` of {', '.join(ROLES)}")
-    return turn["role"], turn["text"]
+    role = turn.get("role") if isinstance(turn, dict) else None
+    role = _CHAT_ROLES.get(role, role) if isinstance(role, str) else None
+    if role not in ROLES or not isinstance(turn.get("text"), str):
+        known = ", ".join((*ROLES, *_CHAT_ROLES))
+        raise Unusable("bad turns", f"turn {number + 1} needs `text` and a `role` of {known}")
+    return role, turn["text"]
 
 
 def _given_entities(entities: Any, text: str, known: tuple[str, ...]) -> tuple[tuple[int, int, str], ...]:

@@ -35,7 +35,7 @@ SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 _SLOW, _SKIP = -1, -2
 # Longer runs hardly ever come again.
 LONGEST_CACHED = 64
-# Blocks whose characters BERT's pre-tokenizer isolates: CJK ideographs and punctuation of any script.
+# Ideographs: BERT's normalizer puts spaces around them, so each stands alone.
 _CJK = (
     (0x3400, 0x4DBF),
     (0x4E00, 0x9FFF),
@@ -166,7 +166,7 @@ def _isolated(tokenizer: Tokenizer) -> Iterator[int]:
 
 def _fingerprint(tokenizer: Tokenizer) -> str:
     content = json.loads(tokenizer.to_str())
-    kept = {name: content.get(name) for name in ("normalizer", "pre_tokenizer", "model")}
+    kept = {name: content.get(name) for name in ("normalizer", "pre_tokenizer", "model", "added_tokens")}
     return hashlib.blake2b(json.dumps(kept, sort_keys=True).encode(), digest_size=16).hexdigest()
 
 
@@ -246,7 +246,7 @@ def encode_document(
     _count(encoding, text, encoder.unk_id, tally)
     bits, types = unit_bits(encoding, text, row, type_ids, tally)
     sentences = _sentence_starts(encoding, row.sentences[:, 0], tally)
-    bits[sentences] |= WORD_START
+    restart_units(bits, sentences)
     pieces = cut_passages(sentences, len(encoding.ids), bits, max_tokens - 2, tally)
     _mark_elsewhere(encoding.ids, pieces, bits)
     segments = _segment_starts(encoding, row.segments)
@@ -307,6 +307,16 @@ def unit_bits(
     return bits, types
 
 
+def restart_units(bits: np.ndarray, at: np.ndarray) -> None:
+    """Let a new word, and a new phrase or entity where one goes on, begin at the tokens `at` (in place).
+
+    There the text may be cut and moved: no unit may reach across.
+    """
+    bits[at] |= WORD_START
+    bits[at] |= np.where(bits[at] & IN_PHRASE, PHRASE_START, 0).astype(np.uint8)
+    bits[at] |= np.where(bits[at] & IN_ENTITY, ENTITY_START, 0).astype(np.uint8)
+
+
 def _inside(first: np.ndarray, last: np.ndarray, size: int) -> np.ndarray:
     depth = np.zeros(size + 1, dtype=np.int32)
     np.add.at(depth, first, 1)
@@ -329,7 +339,8 @@ def cut_passages(
 ) -> list[tuple[int, int, list[int]]]:
     """Group sentences into (first token, last token, sentence starts) of at most `room` tokens.
 
-    A sentence longer than `room` is cut at word starts where it can be, and counted.
+    A sentence longer than `room` is cut at word starts where it can be, and counted; in `bits` a word starts at
+    the cut.
     """
     borders = [*sentences.tolist(), size]
     passages: list[tuple[int, int, list[int]]] = []
@@ -346,7 +357,7 @@ def cut_passages(
                 cut = _word_border(bits, first, first + room)
                 passages.append((first, cut, starts))
                 first, starts = cut, [cut]
-                bits[cut] |= WORD_START
+                restart_units(bits, np.array([cut]))
     if starts:
         passages.append((first, size, starts))
     return passages

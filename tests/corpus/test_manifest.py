@@ -36,6 +36,14 @@ def test_a_finished_result_of_the_same_configuration_is_done(tmp_path):
     assert not is_done(str(tmp_path), "segmented", CONFIG, overwrite=True)
 
 
+def test_a_result_that_lost_a_shard_is_made_again(tmp_path):
+    (tmp_path / "part-00000-00000000.parquet").write_bytes(b"x")
+    made(tmp_path, names=["part-00000-00000000.parquet"])
+    assert is_done(str(tmp_path), "segmented", CONFIG)
+    (tmp_path / "part-00000-00000000.parquet").unlink()
+    assert not is_done(str(tmp_path), "segmented", CONFIG)
+
+
 @pytest.mark.parametrize(
     ("config", "differs"),
     [

@@ -8,7 +8,8 @@ from ernie_pipe.errors import InputError
 from ernie_pipe.model.convert import new_config
 from ernie_pipe.model.multitask import MultiTaskModel
 from ernie_pipe.pretrain import checkpoint
-from ernie_pipe.pretrain.trainer import build_optimizer
+from ernie_pipe.pretrain.export import export
+from ernie_pipe.pretrain.trainer import Trainer, build_optimizer
 from tests.pretrain.building import settings
 
 
@@ -103,3 +104,10 @@ def test_weights_of_another_shape_are_refused_by_name(run, builder):
     model = MultiTaskModel(new_config(settings().model, builder.special, list(tasks)), tasks)
     with pytest.raises(InputError, match=r"first: heads\.sentence_distance"):
         checkpoint.load_model(run, 6, model)
+
+
+def test_a_run_is_no_place_for_its_own_export(data, tmp_path):
+    trainer = Trainer(settings(), data, tmp_path / "run")
+    checkpoint.save(tmp_path / "run", 1, trainer.model, trainer.optimizer.optimizer, keep=1)
+    with pytest.raises(InputError, match="is the folder of a run"):
+        export(str(tmp_path / "run"), str(tmp_path / "run"))

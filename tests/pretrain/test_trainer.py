@@ -11,7 +11,7 @@ from ernie_pipe.errors import InputError
 from ernie_pipe.pretrain import checkpoint
 from ernie_pipe.pretrain.batch import BatchBuilder
 from ernie_pipe.pretrain.settings import OptimizerSettings
-from ernie_pipe.pretrain.trainer import NonFiniteLoss, Trainer, build_optimizer, check_world, learning_rate
+from ernie_pipe.pretrain.trainer import NonFiniteGradient, Trainer, build_optimizer, check_world, learning_rate
 from tests.pretrain.building import MICRO, settings
 
 QUIET = MICRO["model"] | {"dropout": 0.0, "attention_dropout": 0.0}
@@ -115,7 +115,7 @@ def test_a_gradient_that_is_not_finite_stops_before_the_weights_are_touched(data
     with torch.no_grad():
         trainer.model.heads["knowledge_masking"].bias[7] = float("inf")
     before = trainer.model.encoder.embeddings.word_embeddings.weight.clone()
-    with pytest.raises(NonFiniteLoss, match="step 0"):
+    with pytest.raises(NonFiniteGradient, match="step 0"):
         trainer.train()
     assert torch.equal(trainer.model.encoder.embeddings.word_embeddings.weight, before)
     assert checkpoint.newest(tmp_path) is None
@@ -152,6 +152,18 @@ def test_passages_longer_than_the_positions_of_the_source_are_refused(whole, dat
     wanted = settings(init_from=str(tmp_path / "hf"), model=MICRO["model"] | {"max_positions": 128})
     with pytest.raises(InputError, match="positions"):
         Trainer(wanted, long, tmp_path / "run")
+
+
+def test_a_finished_run_does_nothing_again(whole, data, caplog):
+    def kept():
+        files = [path for path in whole.rglob("*") if path.is_file() and path.name not in (".lock", "config.json")]
+        return {path: path.stat().st_mtime_ns for path in files}
+
+    before = kept()
+    with caplog.at_level("INFO", "ernie_pipe"):
+        assert Trainer(settings(), data, whole).train() == metrics(whole)[-1]
+    assert kept() == before
+    assert "already at step 10" in caplog.text
 
 
 def test_two_processes_never_train_in_one_folder(data, tmp_path):
@@ -208,6 +220,9 @@ def command(data, tmp_path, capsys):
         (["--set", "stages.0.steps=0"], "stages.0.steps"),
         (["--set", "model.heads=3"], "heads (3) must divide hidden_size (32)"),
         (["--set", "tasks.knowledge_masking.levels={word: 0.5}"], "sum to 0.5"),
+        (["--set", "model.activation=gelluu"], "model.activation: unknown `gelluu`; did you mean `gelu`"),
+        (["--set", "trackers=[wandbb]"], "trackers: unknown tracker `wandbb`; did you mean `wandb`"),
+        (["--output", "/proc/run"], "/proc/run"),
         (["--data", "nowhere"], "nowhere: no manifest.json there"),
         (["--config", "nowhere.yaml"], "nowhere.yaml: no such config file"),
         (["--init-from", "nowhere"], "nowhere: no config.json"),

@@ -77,3 +77,22 @@ def test_the_sample_corpus_can_serve_and_gives_whole_beginnings(data):
         starts = passages.sentence_starts(anchor).tolist()
         ids = passages.get(anchor)[0].tolist()
         assert any(ids[start : start + len(example.parts[0][0])] == example.parts[0][0].tolist() for start in starts)
+
+
+class Copied(Labelled):
+    """The second document is a copy of the first."""
+
+    def get(self, passage):
+        return super().get(0 if passage == 1 else passage)
+
+
+def test_a_copy_of_the_document_gives_no_other_document():
+    copied = Copied([[[4, 3, 5, 4]], [[4, 3, 5, 4]], [[6, 6, 6, 6]]])
+    own = copied.get(0)[0].tolist()
+    other = [
+        example.parts[1][0][0] in own
+        for anchor, example in examples(copied, 300)
+        if example.label == OTHER_DOCUMENT and anchor < 2
+    ]
+    assert len(other) > 100
+    assert np.mean(other) < 0.02

@@ -90,7 +90,7 @@ def test_blocks_end_at_blank_lines(tmp_path, content):
         ('{"text": ', "not JSON", "column"),
         ("[" * 100_000, "not JSON", "recursion"),
         ('["好"]', "not a JSON object", "found a list"),
-        (b'{"text": "\xb9\xfe"}', "not UTF-8", "byte 10 of the line"),
+        (b'{"text": "\xff\xff"}', "does not decode", "tried utf-8-sig, gb18030"),
         ('{"body": "好"}', "no text", "the field `text` holds nothing; fields: body"),
         ('{"\\ud800": "好"}', "no text", "fields: \ufffd"),
         ('{"text": 3}', "no text", "holds a int"),
@@ -241,3 +241,26 @@ def test_hidden_files_and_missing_paths(write):
 @pytest.mark.parametrize(("name", "kind"), [("A.JSONL.GZ", "jsonl"), ("a.txt.zst", "text"), ("a.tar", "unknown")])
 def test_formats_go_by_name(name, kind):
     assert format_of(name) == kind
+
+
+def test_jsonl_in_gb18030_is_read(write):
+    path = write("a.jsonl", '{"text": "哈尔滨在黑龙江。"}\n'.encode("gb18030"))
+    assert texts(read_all(path)) == texts(read_all(path, encoding="gb18030")) == ["哈尔滨在黑龙江。"]
+
+
+@pytest.mark.parametrize("content", ['[\n{"text": "好"},\n{"text": "坏"}\n]\n', '[{"text": "好"}]'])
+def test_a_json_array_is_one_rejection_however_it_is_cut(write, content):
+    (bad,) = read_all(write("a.json", content), split_bytes=8)
+    assert (bad.reason, bad.line) == ("a JSON array", 1)
+
+
+def test_chat_roles_are_query_and_response(write):
+    path = write("a.jsonl", '{"turns": [{"role": "user", "text": "好"}, {"role": "assistant", "text": "是"}]}')
+    (record,) = read_all(path)
+    assert record.segments == ((0, "query"), (2, "response"))
+
+
+def test_ids_tell_files_of_one_name_apart(write, tmp_path):
+    write("a/1.txt", "好")
+    write("b/1.txt", "坏")
+    assert [item.doc_id for item in read_all(tmp_path)] == ["a/1.txt", "b/1.txt"]

@@ -24,6 +24,7 @@ from ernie_pipe.text.encode import (
     Tally,
     encode_document,
     load_encoder,
+    restart_units,
 )
 from ernie_pipe.text.lexicon import compile_lexicon, from_bytes
 from ernie_pipe.text.units import Segmenter
@@ -248,3 +249,14 @@ def test_turns_keep_their_roles_over_passages(encoder):
     assert [passage.segments for passage in whole] == [[(0, "query"), (5, "response")]]
     cut = passages(encoder, row, max_tokens=10)
     assert [passage.segments for passage in cut] == [[(0, "query"), (5, "response")], [(0, "response")]]
+
+
+def test_units_start_anew_where_a_sentence_does():
+    bits = np.array([WORD_START | PHRASE_START | IN_PHRASE, IN_PHRASE, IN_ENTITY, 0], dtype=np.uint8)
+    restart_units(bits, np.array([1, 2, 3]))
+    assert bits.tolist() == [
+        WORD_START | PHRASE_START | IN_PHRASE,
+        WORD_START | PHRASE_START | IN_PHRASE,
+        WORD_START | ENTITY_START | IN_ENTITY,
+        WORD_START,
+    ]
