@@ -38,7 +38,7 @@ def _job(name: str, argv: list[str]) -> int:
 
 
 def _pretrain(argv: list[str]) -> int:
-    """Continual multi-task pretraining (wraps `accelerate launch`)."""
+    """Continual multi-task pretraining; N processes through `accelerate launch`."""
     from ernie_pipe.launch import pretrain
 
     return pretrain(argv)

@@ -11,6 +11,8 @@ from ernie_pipe.errors import InputError
 
 JAVA_NEEDED = 17
 _PR_SET_PDEATHSIG = 1
+# Loaded here: between fork and exec nothing must be imported.
+_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 _INSTALL = (
     "install a JDK 17 or newer (Debian/Ubuntu: apt-get install openjdk-17-jre-headless; "
     "macOS: brew install openjdk@17; conda: conda install openjdk=17) and set JAVA_HOME"
@@ -58,8 +60,8 @@ def die_with_parent(number: int) -> None:
 
     So a training process never outlives the command that started it. Elsewhere nothing happens.
     """
-    if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, number)
+    if _LIBC is not None:
+        _LIBC.prctl(_PR_SET_PDEATHSIG, number)
 
 
 def cores() -> int:
