@@ -79,4 +79,10 @@ def _report(args: argparse.Namespace, step: int, steps: int, means: dict[str, fl
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    code = main(sys.argv[1:])
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        # All is saved and said. The interpreter's own end may meet a communication thread still running, and abort.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)

@@ -184,6 +184,8 @@ class Trainer:
                 break
         if progress is not None:
             progress.close()
+        # No rank takes the group down while another still speaks.
+        self.accelerator.wait_for_everyone()
         self.accelerator.end_training()
         return means
 
