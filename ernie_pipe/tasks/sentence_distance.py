@@ -42,6 +42,7 @@ class SentenceDistance(Task):
         return (per_document[passages.document] >= 4) & (passages.sentences >= 2) & (passages.tokens >= 8)
 
     def example(self, passages: Passages, anchor: int, key: np.ndarray) -> Example:
+        """Pair a sentence A of the anchor with one of three candidates for B, cut alike whatever the label."""
         count = int(passages.sentences[anchor])
         first = int(draws.below(count - 1, key, 0))
         candidates = [
