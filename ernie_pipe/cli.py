@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from ernie_pipe import __version__, resources
 from ernie_pipe.config import nearest
-from ernie_pipe.errors import InputError, describe
+from ernie_pipe.errors import InputError, mistake
 
 
 def _segment(argv: list[str]) -> int:
@@ -143,17 +143,15 @@ def main() -> None:
     logging.getLogger("ernie_pipe").setLevel(logging.INFO)
     try:
         sys.exit(run(sys.argv[1:]))
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
     except BrokenPipeError:
         # Whoever read our output has seen enough; nothing is left to flush.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
-    except OSError as error:
-        if error.filename is None:
+    except (InputError, OSError) as error:
+        line = mistake(error)
+        if line is None:
             raise
-        print(f"error: {describe(error)}", file=sys.stderr)
+        print(line, file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)

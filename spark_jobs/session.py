@@ -24,7 +24,7 @@ from pyspark import cloudpickle
 from pyspark.sql import SparkSession
 
 from ernie_pipe.environment import check_java
-from ernie_pipe.errors import InputError, describe
+from ernie_pipe.errors import InputError, mistake
 from ernie_pipe.progress import Progress
 
 SUMMARY = "task long, summary string"
@@ -170,7 +170,8 @@ def run_job(main: Callable[[list[str]], int]) -> int:
     try:
         return main(sys.argv[1:])
     except (InputError, OSError) as error:
-        if isinstance(error, OSError) and error.filename is None:
+        line = mistake(error)
+        if line is None:
             raise
-        print(f"error: {describe(error) if isinstance(error, OSError) else error}", file=sys.stderr)
+        print(line, file=sys.stderr)
         return 2

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ernie_pipe.config import apply_overrides, load_yaml, positive, validate
 from ernie_pipe.environment import die_with_parent
-from ernie_pipe.errors import InputError, describe
+from ernie_pipe.errors import InputError, mistake
 from ernie_pipe.pretrain.settings import PretrainSettings
 
 
@@ -60,10 +60,11 @@ def main(argv: list[str]) -> int:
             print(f"error: {error}; what was saved before is intact", file=sys.stderr)
             return 1
     except (InputError, OSError) as error:
-        if isinstance(error, OSError) and error.filename is None:
+        line = mistake(error)
+        if line is None:
             raise
         if os.environ.get("RANK", "0") == "0":
-            print(f"error: {describe(error) if isinstance(error, OSError) else error}", file=sys.stderr)
+            print(line, file=sys.stderr)
         return 2
     if trainer.accelerator.is_main_process:
         _report(args, trainer.step, trainer.plan.steps, means)
@@ -74,7 +75,8 @@ def _report(args: argparse.Namespace, step: int, steps: int, means: dict[str, fl
     tasks = [name.removeprefix("loss/") for name in means if name.startswith("loss/")]
     for name in tasks:
         print(f"{name}: loss {means[f'loss/{name}']:.4f}, accuracy {means[f'accuracy/{name}']:.4f}")
-    rest = "" if step == steps else f"; the same command without --max-steps goes on to {steps}"
+    again = "the same command" if args.max_steps is None else "the same command without --max-steps"
+    rest = "" if step == steps else f"; {again} goes on to {steps}"
     print(f"{args.output}: step {step} of {steps}{rest}")
 
 

@@ -215,13 +215,9 @@ class Trainer:
         for number, batch in enumerate(batches):
             last = number == len(batches) - 1
             torch.manual_seed(self._dropout_seed(self.micro_batches[number]))
-            if last:
+            with nullcontext() if last else self.accelerator.no_sync(self.model):
                 outputs = self.model(batch)
                 self.accelerator.backward(self._loss(outputs, counts))
-            else:
-                with self.accelerator.no_sync(self.model):
-                    outputs = self.model(batch)
-                    self.accelerator.backward(self._loss(outputs, counts))
             tally.add(outputs)
         norm = self.accelerator.clip_grad_norm_(self.model.parameters(), self.settings.optimizer.clip_norm)
         if norm is not None and not torch.isfinite(norm):

@@ -3,9 +3,10 @@ import pytest
 import torch
 
 from ernie_pipe import draws
-from ernie_pipe.pretrain.batch import pack, to_tensors
+from ernie_pipe.pretrain.batch import BatchBuilder, pack, to_tensors
 from ernie_pipe.pretrain.plan import Slots
 from ernie_pipe.tasks import Example
+from ernie_pipe.tasks.sentence_reordering import SentenceReordering
 from ernie_pipe.text.encode import SpecialIds
 from tests.pretrain.building import MICRO, batches
 
@@ -105,3 +106,21 @@ def test_tensors_have_the_types_that_the_model_takes(builder):
         batch["task_type_ids"].tolist()
         == np.repeat(builder.plan.step(6)[0].task, np.diff(batch["starts"].numpy())).tolist()
     )
+
+
+class Reads(SentenceReordering):
+    """Keeps the tokens that it is shown."""
+
+    def targets(self, batch, number, levels=None):
+        self.shown = batch.input_ids.copy()
+        return super().targets(batch, number, levels)
+
+
+def test_a_task_that_reads_is_shown_the_text_before_it_is_masked(builder):
+    reader = Reads(builder.tasks["sentence_reordering"].settings)
+    # Its task id comes after that of masking.
+    mixed = BatchBuilder(builder.plan, builder.passages, builder.tasks | {"reads": reader}, builder.special)
+    built = mixed.build(builder.plan.step(0)[0])
+    masked = built.targets["knowledge_masking"]
+    assert reader.shown[masked.positions].tolist() == masked.labels.tolist()
+    assert (built.packed.input_ids != reader.shown).any()

@@ -1,5 +1,7 @@
 import json
 import signal
+from contextlib import nullcontext
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -254,3 +256,12 @@ def test_a_loss_that_is_not_finite_is_exit_code_1(command):
     assert code == 1
     assert "the gradient is not finite; lower optimizer.learning_rate" in error
     assert "Traceback" not in error
+
+
+@pytest.mark.parametrize(("precision", "device", "refused"), [("bf16", "cuda", True), ("no", "cuda", False)])
+def test_attention_dropout_is_refused_where_no_kernel_has_it(precision, device, refused):
+    asked = Trainer.__new__(Trainer)
+    asked.settings = settings()
+    asked.accelerator = SimpleNamespace(mixed_precision=precision, device=torch.device(device))
+    with pytest.raises(InputError, match="attention_dropout must be 0") if refused else nullcontext():
+        asked._check_dropout()

@@ -260,3 +260,11 @@ def test_units_start_anew_where_a_sentence_does():
         WORD_START | ENTITY_START | IN_ENTITY,
         WORD_START,
     ]
+
+
+def test_an_entity_across_a_sentence_border_starts_anew_there(encoder):
+    text = "他说好。他在家。"
+    (passage,) = passages(encoder, segmented(text, given=[(2, 6, "ORG")]))
+    assert passage.sentence_starts.tolist() == [0, 4]
+    assert (passage.unit_bits[[2, 4]] & ENTITY_START > 0).all()
+    assert not (passage.unit_bits[[3, 5]] & ENTITY_START).any()
