@@ -136,7 +136,7 @@ def facts(model: Path, sample: Path) -> list[str]:
     from transformers.utils import logging
 
     from ernie_pipe.report.cloze import cloze, read_facts
-    from ernie_pipe.text.lexicon import read_tsv
+    from ernie_pipe.text.lexicon_files import read_tsv
 
     logging.set_verbosity_error()
     logging.disable_progress_bar()

@@ -14,6 +14,7 @@ from ernie_pipe.pretrain import run as runs
 from ernie_pipe.pretrain.prepare import prepare
 from ernie_pipe.report.masks import MaskedExample, examples, render
 from ernie_pipe.text import lexicon as lexicons
+from ernie_pipe.text import lexicon_files
 from ernie_pipe.text.encode import WORD_START, Encoding, Segmented, Tally, unit_bits
 from ernie_pipe.text.units import Segmenter, Units
 from ernie_pipe.text.words import load_engine
@@ -37,7 +38,7 @@ def main(argv: list[str]) -> int:
     if not 0 < args.rate < 1:
         raise InputError(f"--rate {args.rate:g}: must lie between 0 and 1")
     if args.text is not None:
-        lexicon = lexicons.from_bytes(lexicons.compile_lexicon(lexicons.read_tsv(args.lexicon)))
+        lexicon = lexicons.from_bytes(lexicons.compile_lexicon(lexicon_files.read_tsv(args.lexicon)))
         units = Segmenter(load_engine(args.engine), lexicon).units(args.text)
         print("\n".join(_describe(args.text, units)))
         shown = mask_text(args.text, units, args.seed, args.rate)

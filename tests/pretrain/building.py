@@ -19,7 +19,7 @@ from ernie_pipe.pretrain.plan import Plan
 from ernie_pipe.pretrain.settings import PretrainSettings
 from ernie_pipe.text import encode as encoding
 from ernie_pipe.text import lexicon as lexicons
-from ernie_pipe.text import vocabulary
+from ernie_pipe.text import lexicon_files, vocabulary
 from ernie_pipe.text.encode import SpecialIds, load_encoder
 from ernie_pipe.text.units import Segmenter
 from ernie_pipe.text.words import load_engine
@@ -73,7 +73,7 @@ def write_tokenizer(folder: Path, texts: Sequence[str]) -> Path:
 def write_passages(folder: Path, texts: Sequence[str], *, max_tokens: int, shards: int = 2) -> str:
     """Segment and encode `texts`, one document each, into the passages folder `folder`."""
     encoder = load_encoder(str(write_tokenizer(folder / "tokenizer", texts)))
-    surfaces = lexicons.read_tsv([str(resources.sample() / "lexicon.tsv")])
+    surfaces = lexicon_files.read_tsv([str(resources.sample() / "lexicon.tsv")])
     segmenter = Segmenter(load_engine("rjieba"), lexicons.from_bytes(lexicons.compile_lexicon(surfaces)))
     columns = schema.passages_schema(encoder.size)
     to_batch = partial(schema.passages_batch, schema=columns, offsets=False)

@@ -135,7 +135,7 @@ def test_an_empty_corpus_is_a_clear_error(write, tmp_path, content, message):
     [
         ([], "no input: give --input PATH"),
         (["--input", "{tmp}/gone"], "gone: no such file or folder"),
-        (["--input", "{tmp}/empty"], "nothing to segment: no file in"),
+        (["--input", "{tmp}/empty"], "nothing to read: no file in"),
         (["--input", __file__, __file__], r"test_segment_corpus\.py: given twice"),
         (["--input", "{tmp}"], r"--output .*/out lies in the input .*: choose another place"),
         (["--input", __file__, "--encoding", "gbk8"], "`encoding`: unknown encoding 'gbk8'"),

@@ -4,10 +4,10 @@ import gzip
 import itertools
 import json
 
+import inputs
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import segment_corpus
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -29,7 +29,7 @@ class Direct:
 
 def read_all(path, *, split_bytes=1 << 20, **options):
     planned = plan_splits(str(path), Split("", "s", "", **options), split_bytes=split_bytes)
-    planned = segment_corpus._with_line_numbers(Direct, None, planned)
+    planned = inputs.with_line_numbers(Direct, None, planned)
     return [item for split, _ in planned for item in read(split)]
 
 

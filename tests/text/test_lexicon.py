@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ernie_pipe.errors import InputError
-from ernie_pipe.text.lexicon import compile_lexicon, fingerprint, from_bytes, read_tsv
+from ernie_pipe.text.lexicon import compile_lexicon, fingerprint, from_bytes
+from ernie_pipe.text.lexicon_files import read_tsv
 
 SURFACES = st.sets(st.text("ab哈", min_size=2, max_size=4), min_size=1, max_size=8)
 
