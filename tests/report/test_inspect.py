@@ -8,6 +8,7 @@ from ernie_pipe.pretrain import run as runs
 from ernie_pipe.report import inspect
 from ernie_pipe.report.masks import examples, render
 from ernie_pipe.text import lexicon as lexicons
+from ernie_pipe.text import lexicon_files
 from ernie_pipe.text.encode import load_encoder
 from ernie_pipe.text.units import Segmenter
 from ernie_pipe.text.words import load_engine
@@ -34,7 +35,7 @@ def test_a_text_is_shown_with_its_units_and_at_every_level(capsys, lexicon):
 
 
 def test_whole_units_are_hidden_at_the_level_of_phrases(lexicon):
-    compiled = lexicons.from_bytes(lexicons.compile_lexicon(lexicons.read_tsv([lexicon])))
+    compiled = lexicons.from_bytes(lexicons.compile_lexicon(lexicon_files.read_tsv([lexicon])))
     units = Segmenter(load_engine("rjieba"), compiled).units(TEXT)
     hidden = set()
     for seed in range(60):
