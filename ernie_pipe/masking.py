@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ernie_pipe import draws
-from ernie_pipe.text.encode import ENTITY_START, IN_ENTITY, IN_PHRASE, PHRASE_START, WORD_START
+from ernie_pipe.text.passages import ENTITY_START, IN_ENTITY, IN_PHRASE, PHRASE_START, WORD_START
 
 LEVELS = ("basic", "word", "phrase", "entity")
 _LEVEL, _ORDER, _OVERFLOW, _ACTION, _TOKEN_ACTION, _REPLACEMENT = range(6)

@@ -8,10 +8,14 @@ import hashlib
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 from pydantic import Field
 
 from ernie_pipe.config import Settings, add_arguments, from_arguments
@@ -20,8 +24,10 @@ from ernie_pipe.corpus import schema
 from ernie_pipe.corpus.storage import write_atomic
 from ernie_pipe.corpus.writer import ShardWriter, open_shard, rejected_writer
 from ernie_pipe.errors import InputError
+from ernie_pipe.stopwatch import Stopwatch
 from ernie_pipe.text import encode as encoding
 from ernie_pipe.text.document import ROLES, Rejected
+from ernie_pipe.text.passages import UNIT_BITS, Documents, Tally, encode_documents
 
 BATCH_ROWS = 1024
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "special_tokens_map.json")
@@ -106,13 +112,13 @@ def encode(settings: EncodeSettings, *, overwrite: bool = False) -> manifests.Ma
                 "tokenizer": encoder.fingerprint,
                 "vocab_size": encoder.size,
                 "batch_rows": BATCH_ROWS,
-                "unit_bits": encoding.UNIT_BITS,
+                "unit_bits": UNIT_BITS,
                 "entity_types": type_ids,
                 "roles": list(ROLES),
                 "most_frequent_unknown": dict(unknown.most_common(100)),
                 "segmented": corpus.config,
             },
-            seconds={"tasks": counts.pop("seconds"), "wall": round(time.monotonic() - began, 2)},
+            seconds={**counts.pop("seconds"), "wall": round(time.monotonic() - began, 2)},
         ),
     )
 
@@ -141,50 +147,62 @@ def encode_task(
     """Encode one shard of documents into a shard of passages (and one of held-out passages)."""
     from pyspark import SparkFiles
 
-    began = time.monotonic()
+    watch = Stopwatch()
     encoder = encoding.load_encoder_file(SparkFiles.get(tokenizer_name))
     columns = schema.passages_schema(encoder.size)
-    to_batch = partial(schema.passages_batch, schema=columns, offsets=options["offsets"])
     writers = {
-        split: ShardWriter(output, task["number"], "arrow", columns, to_batch, batch_rows=BATCH_ROWS)
+        split: ShardWriter(output, task["number"], "arrow", columns, batch_rows=BATCH_ROWS)
         for split in ("train", "held_out")
     }
-    tally = encoding.Tally()
-    counts: Counter[str] = Counter()
+    tally = Tally()
+    counts: Counter[str] = Counter(dict.fromkeys(("in", "kept", "rejected", "train_passages", "held_out_passages"), 0))
     rejected = rejected_writer(output, task["number"])
-    for batch in open_shard(task["path"]).iter_batches(batch_size=256):
-        for document in schema.segmented_rows(batch):
-            passages = encoding.encode_document(
-                encoder, document, max_tokens=options["max_tokens"], type_ids=type_ids, tally=tally
-            )
-            split = "held_out" if is_held_out(document.doc_id, options["held_out"]) else "train"
-            counts.update({"in": 1, "kept" if passages else "rejected": 1, f"{split}_passages": len(passages)})
-            if not passages:
-                detail = f"document {document.doc_id}: no character gives a token"
-                rejected.append(
-                    Rejected(document.source, task["path"], counts["in"], "no token", detail, document.text[:200])
-                )
-            for passage in passages:
-                writers[split].append((document, passage))
+    for batch in _batches(open_shard(task["path"])):
+        documents = schema.read_documents(batch, type_ids)
+        watch.lap("read")
+        passages = encode_documents(encoder, documents, max_tokens=options["max_tokens"], tally=tally)
+        watch.lap("encode")
+        rows = schema.passages_batch(passages, documents, columns, offsets=options["offsets"])
+        held_out = np.array([is_held_out(doc_id, options["held_out"]) for doc_id in documents.ids])[passages.document]
+        for split, chosen in (("train", ~held_out), ("held_out", held_out)):
+            if chosen.any():
+                writers[split].write(rows if chosen.all() else rows.filter(pa.array(chosen)))
+            counts[f"{split}_passages"] += int(chosen.sum())
+        empty = np.setdiff1d(np.arange(len(documents.ids)), passages.document).tolist()
+        if empty:
+            rejected.write(schema.rejected_batch(_without_token(documents, empty, task["path"], counts["in"])))
+        counts.update({"in": len(documents.ids), "kept": len(documents.ids) - len(empty), "rejected": len(empty)})
+        watch.lap("write")
     shards = [{**entry, "split": split} for split, writer in writers.items() for entry in writer.close()]
+    written = {"shards": shards, "rejected_shards": rejected.close()}
+    watch.lap("write")
     return {
-        "shards": shards,
-        "rejected_shards": rejected.close(),
+        **written,
         "unknown_texts": dict(tally.unknown_texts.most_common(1000)),
         "counts": {
-            **{name: counts[name] for name in ("in", "kept", "rejected", "train_passages", "held_out_passages")},
+            **counts,
             "duplicate": 0,
             "passages": sum(shard["rows"] for shard in shards),
-            "tokens": tally.tokens,
-            "unknown": tally.unknown,
-            "sentences": tally.sentences,
-            "split_sentences": tally.split_sentences,
-            "sentences_without_token": tally.sentences_without_token,
-            "units": dict(tally.units),
-            "units_without_token": dict(tally.units_without_token),
-            "seconds": round(time.monotonic() - began, 3),
+            **{name: value for name, value in vars(tally).items() if name != "unknown_texts"},
+            "seconds": watch.seconds,
         },
     }
+
+
+def _batches(shard: pq.ParquetFile) -> Iterator[pa.RecordBatch]:
+    """Read a shard by its row groups, each of which was one batch of documents when it was segmented."""
+    for number in range(shard.num_row_groups):
+        yield from shard.read_row_group(number).combine_chunks().to_batches()
+
+
+def _without_token(documents: Documents, empty: list[int], path: str, before: int) -> list[Rejected]:
+    return [
+        Rejected(
+            documents.sources[number], path, before + number + 1, "no token",
+            f"document {documents.ids[number]}: no character gives a token", documents.texts[number][:200],
+        )
+        for number in empty
+    ]  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -6,13 +6,16 @@ In = kept + rejected + duplicate: every record is counted; rejected ones lie in 
 """
 
 import argparse
+import itertools
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
 import inputs
+import numpy as np
 from inputs import InputSettings
 from pydantic import Field, model_validator
 
@@ -21,10 +24,16 @@ from ernie_pipe.corpus import manifest as manifests
 from ernie_pipe.corpus import schema
 from ernie_pipe.corpus.writer import ShardWriter, rejected_writer
 from ernie_pipe.errors import InputError
+from ernie_pipe.stopwatch import Stopwatch
 from ernie_pipe.text import document, lexicon_files
 from ernie_pipe.text import lexicon as lexicons
-from ernie_pipe.text.units import load_segmenter
+from ernie_pipe.text.lexicon_files import LexiconTable
+from ernie_pipe.text.spans import histogram
+from ernie_pipe.text.units import SOURCES, Layers, load_segmenter
 from ernie_pipe.text.words import NAME_TAGS, load_engine
+
+# Documents that are segmented at once: enough to make one call cheap, few enough for any memory.
+BATCH_CHARACTERS, BATCH_RECORDS = 1 << 19, 4096
 
 
 class SegmentSettings(InputSettings):
@@ -38,6 +47,7 @@ class SegmentSettings(InputSettings):
         default=list(lexicons.ENTITY_TYPES), max_length=255, description="entity types that are known"
     )
     tagged_entities: bool = Field(True, description="take the tagger's nr, ns, nt, nz as entities too")
+    rule_phrases: bool = Field(True, description="take numerals with measure words, dates and 《titles》 as phrases")
 
     @model_validator(mode="after")
     def _knows_what_the_tagger_finds(self) -> "SegmentSettings":
@@ -70,18 +80,20 @@ def segment(settings: SegmentSettings, *, overwrite: bool = False) -> manifests.
     """Segment the sources of `settings` and commit the manifest; a finished equal result is left as it is."""
     began = time.monotonic()
     splits = inputs.plan(settings, settings.output, settings.entity_types)
-    surfaces = lexicon_files.read_tsv(settings.lexicon, settings.entity_types)
+    table = lexicon_files.read_lexicons(settings.lexicon, settings.entity_types)
     engine = load_engine(settings.engine, hmm=settings.hmm)
-    config = _config(settings, splits, surfaces, engine)
+    config = _config(settings, splits, table, engine)
     if manifests.is_done(settings.output, "segmented", config, overwrite=overwrite):
         print(f"{settings.output}: already done with this configuration", file=sys.stderr)
         return manifests.read(settings.output, "segmented")
     import session
 
     spark = session.start("segment")
-    name = session.ship(spark, f"lexicon-{lexicons.fingerprint(surfaces)}.npz", lexicons.compile_lexicon(surfaces))
+    compiled = lexicons.compile_lexicon(table.entities, table.phrases)
+    name = session.ship(spark, f"lexicon-{lexicons.fingerprint(table.entities, table.phrases)}.arrow", compiled)
     tasks = inputs.tasks(session, spark, splits, settings.split_mib)
-    options = {"engine": settings.engine, "hmm": settings.hmm, "tagged_entities": settings.tagged_entities}
+    options = settings.model_dump(include={"engine", "hmm", "tagged_entities", "rule_phrases"})
+    options["entity_types"] = tuple(settings.entity_types)
     work = partial(segment_task, output=settings.output, lexicon_name=name, options=options)
     summaries = session.run_tasks(spark, tasks, work, "segment")
     counts = manifests.add_up(summary["counts"] for summary in summaries)
@@ -96,21 +108,23 @@ def segment(settings: SegmentSettings, *, overwrite: bool = False) -> manifests.
             counts=counts,
             shards=[shard for summary in summaries for shard in summary["shards"]],
             rejected_shards=[shard for summary in summaries for shard in summary["rejected_shards"]],
-            details={"entity_types": settings.entity_types},
-            seconds={"tasks": counts.pop("seconds"), "wall": round(time.monotonic() - began, 2)},
+            details={"entity_types": settings.entity_types, "lexicon": table.counts},
+            seconds={**counts.pop("seconds"), "wall": round(time.monotonic() - began, 2)},
         ),
     )
 
 
-def _config(settings: SegmentSettings, splits: list, surfaces: dict[str, str], engine: Any) -> dict[str, Any]:
+def _config(settings: SegmentSettings, splits: list, table: LexiconTable, engine: Any) -> dict[str, Any]:
     """Everything that determines the result."""
     return {
         "input (paths, sizes, times)": inputs.fingerprint(splits),
         "engine": f"{engine.name} {engine.version}",
         "dictionary": engine.dictionary_hash,
         "hmm": settings.hmm,
-        "lexicon": f"{len(surfaces)} entries, {lexicons.fingerprint(surfaces)}",
+        "lexicon": f"{len(table.entities)} entities, {len(table.phrases)} phrases, "
+        + lexicons.fingerprint(table.entities, table.phrases),
         "tagged_entities": settings.tagged_entities,
+        "rule_phrases": settings.rule_phrases,
         "entity_types": settings.entity_types,
         "split_mib": settings.split_mib,
     }
@@ -120,41 +134,79 @@ def segment_task(task: dict[str, Any], *, output: str, lexicon_name: str, option
     """Segment the task's splits into one shard (and one of rejected records); returns the summary."""
     from pyspark import SparkFiles
 
-    began = time.monotonic()
     segmenter = load_segmenter(SparkFiles.get(lexicon_name), **options)
-    kept = ShardWriter(output, task["number"], "parquet", schema.SEGMENTED, schema.segmented_batch, batch_rows=512)
+    watch = Stopwatch()
+    kept = ShardWriter(output, task["number"], "parquet", schema.SEGMENTED)
     rejected = rejected_writer(output, task["number"])
-    reasons: Counter[str] = Counter()
-    units: Counter[str] = Counter()
-    sizes: Counter[str] = Counter()
-    for split in task["splits"]:
-        for item in document.read(document.Split(*split)):
-            if isinstance(item, document.Rejected):
-                reasons[item.reason] += 1
-                rejected.append(item)
-                continue
-            layer = segmenter.units(item.text, item.entities)
-            kept.append((item, layer), characters=len(item.text))
-            units.update(
-                sentence=len(layer.sentences), word=len(layer.word_bounds), phrase=len(layer.phrases),
-                entity=len(layer.entities), refused=layer.refused, yielded=layer.yielded,
-            )  # fmt: skip
-            sizes.update(characters=len(item.text), repaired_characters=item.repaired)
-    return {
-        "shards": kept.close(),
-        "rejected_shards": rejected.close(),
-        "counts": {
-            "in": kept.rows + rejected.rows,
-            "kept": kept.rows,
-            "rejected": rejected.rows,
-            "duplicate": 0,
-            "rejected_reasons": dict(reasons),
-            "characters": sizes["characters"],
-            "repaired_characters": sizes["repaired_characters"],
-            "units": {name: units[name] for name in ("sentence", "word", "phrase", "entity", "refused", "yielded")},
-            "seconds": round(time.monotonic() - began, 3),
-        },
+    counts: list[dict[str, Any]] = []
+    for records, refused in _batches(task["splits"]):
+        watch.lap("read")
+        if refused:
+            rejected.write(schema.rejected_batch(refused))
+        if records:
+            layers = segmenter.segment(
+                [record.text for record in records], [record.entities for record in records], watch
+            )
+            kept.write(schema.segmented_batch(records, layers, segmenter.type_names))
+        counts.append(_counts(records, refused, layers if records else None, segmenter.type_names))
+        watch.lap("write")
+    written = {"shards": kept.close(), "rejected_shards": rejected.close()}
+    watch.lap("write")
+    return {**written, "counts": {**manifests.add_up(counts), "seconds": watch.seconds}}
+
+
+def _batches(splits: list[tuple]) -> Iterator[tuple[list[document.Record], list[document.Rejected]]]:
+    """Read splits in batches of about `BATCH_CHARACTERS`; the last may be empty."""
+    records: list[document.Record] = []
+    rejected: list[document.Rejected] = []
+    size = 0
+    for item in itertools.chain.from_iterable(document.read(document.Split(*split)) for split in splits):
+        if isinstance(item, document.Rejected):
+            rejected.append(item)
+        else:
+            records.append(item)
+            size += len(item.text)
+        if size >= BATCH_CHARACTERS or len(records) + len(rejected) >= BATCH_RECORDS:
+            yield records, rejected
+            records, rejected, size = [], [], 0
+    yield records, rejected
+
+
+def _counts(
+    records: list[document.Record], rejected: list[document.Rejected], layers: Layers | None, type_names: list[str]
+) -> dict[str, Any]:
+    """Return what a batch adds to the manifest's counts."""
+    counts: dict[str, Any] = {
+        "in": len(records) + len(rejected),
+        "kept": len(records),
+        "rejected": len(rejected),
+        "duplicate": 0,
+        "rejected_reasons": Counter(item.reason for item in rejected),
+        "characters": sum(len(record.text) for record in records),
+        "repaired_characters": sum(record.repaired for record in records),
+        "units": dict.fromkeys(("sentence", "word", "phrase", "entity", "refused", "yielded"), 0),
+        "lengths": {level: {} for level in ("word", "phrase", "entity")},
+        "entity_types": {},
+        "entity_sources": {},
     }
+    if layers is not None:
+        spans = {
+            "sentence": layers.sentences,
+            "word": layers.words,
+            "phrase": layers.phrases,
+            "entity": layers.entities,
+        }
+        counts["units"] = {level: len(found.bounds) for level, found in spans.items()}
+        counts["units"] |= {"refused": layers.refused, "yielded": layers.yielded}
+        counts["lengths"] = {level: histogram(spans[level].lengths()) for level in counts["lengths"]}
+        counts["entity_types"] = _named(layers.entity_types, type_names)
+        counts["entity_sources"] = _named(layers.entity_sources, SOURCES)
+    return counts
+
+
+def _named(codes: np.ndarray, names: Sequence[str]) -> dict[str, int]:
+    found = np.bincount(codes, minlength=len(names)).tolist()
+    return {name: count for name, count in zip(names, found, strict=True) if count}
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import pytest
 
 from ernie_pipe import draws
 from ernie_pipe.masking import LEVELS, Masked, MaskingRule, mask_units, unit_starts
-from ernie_pipe.text.encode import ENTITY_START, IN_ENTITY, IN_PHRASE, PHRASE_START, WORD_START
+from ernie_pipe.text.passages import ENTITY_START, IN_ENTITY, IN_PHRASE, PHRASE_START, WORD_START
 
 MASK, REPLACEMENTS = 4, np.arange(5, 500)
 W, P, E, IN_P, IN_E = WORD_START, PHRASE_START, ENTITY_START, IN_PHRASE, IN_ENTITY

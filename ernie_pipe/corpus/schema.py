@@ -3,15 +3,15 @@
 Spans are characters of `text` in segmented documents, tokens in passages.
 """
 
-import itertools
-from collections.abc import Iterable, Iterator, Sequence, Sized
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
 
 from ernie_pipe.text.document import ROLES, Record, Rejected
-from ernie_pipe.text.encode import Passage, Segmented
-from ernie_pipe.text.units import Entity, Units
+from ernie_pipe.text.passages import Documents, PassageBatch
+from ernie_pipe.text.spans import Spans
+from ernie_pipe.text.units import SOURCES, Layers
 
 _SPAN = pa.struct([("start", pa.int32()), ("end", pa.int32())])
 _ENTITY = pa.struct([("start", pa.int32()), ("end", pa.int32()), ("type", pa.string()), ("source", pa.string())])
@@ -62,42 +62,31 @@ def passages_schema(vocab_size: int) -> pa.Schema:
     )
 
 
-def _list_array(arrays: Sequence[Sized], values: pa.Array) -> pa.ListArray:
-    offsets = np.concatenate([[0], np.cumsum([len(array) for array in arrays])]).astype(np.int32)
-    return pa.ListArray.from_arrays(pa.array(offsets), values)
+def _lists(offsets: np.ndarray, values: pa.Array) -> pa.ListArray:
+    return pa.ListArray.from_arrays(pa.array(offsets.astype(np.int32)), values)
 
 
-def _flat(arrays: Sequence[np.ndarray], kind: pa.DataType) -> pa.ListArray:
-    joined = np.concatenate(arrays) if arrays else np.zeros(0)
-    return _list_array(arrays, pa.array(joined.astype(kind.to_pandas_dtype()), kind))
+def _spans(spans: Spans, fields: pa.StructType, **more: pa.Array) -> pa.ListArray:
+    columns = {name: pa.array(np.ascontiguousarray(spans.bounds[:, i])) for i, name in enumerate(("start", "end"))}
+    columns |= more
+    values = pa.StructArray.from_arrays([columns[field.name] for field in fields], fields=list(fields))
+    return _lists(spans.offsets, values)
 
 
-def _spans(arrays: Sequence[np.ndarray]) -> pa.ListArray:
-    joined = np.concatenate([array.reshape(-1, 2) for array in arrays]).astype(np.int32)
-    columns = [pa.array(np.ascontiguousarray(joined[:, column])) for column in (0, 1)]
-    return _list_array(arrays, pa.StructArray.from_arrays(columns, fields=list(_SPAN)))
-
-
-def _entities(lists: Sequence[Sequence[Entity]]) -> pa.ListArray:
-    flat = list(itertools.chain.from_iterable(lists))
-    columns = [pa.array([entity[i] for entity in flat], field.type) for i, field in enumerate(_ENTITY)]
-    return _list_array(lists, pa.StructArray.from_arrays(columns, fields=list(_ENTITY)))
-
-
-def segmented_batch(rows: Sequence[tuple[Record, Units]]) -> pa.RecordBatch:
+def segmented_batch(records: Sequence[Record], layers: Layers, type_names: Sequence[str]) -> pa.RecordBatch:
     """Columns of segmented documents from records and their units."""
-    records = [record for record, _ in rows]
-    layers = [units for _, units in rows]
+    kinds = pa.array(type_names, pa.string()).take(pa.array(layers.entity_types))
+    sources = pa.array(SOURCES, pa.string()).take(pa.array(layers.entity_sources))
     columns = [
         pa.array([record.doc_id for record in records], pa.string()),
         pa.array([record.source for record in records], pa.string()),
         pa.array([record.title for record in records], pa.string()),
         pa.array([record.label for record in records], pa.string()),
         pa.array([record.text for record in records], pa.string()),
-        _spans([np.array(units.sentences, dtype=np.int32).reshape(-1, 2) for units in layers]),
-        _spans([units.word_bounds for units in layers]),
-        _spans([np.array(units.phrases, dtype=np.int32).reshape(-1, 2) for units in layers]),
-        _entities([units.entities for units in layers]),
+        _spans(layers.sentences, _SPAN),
+        _spans(layers.words, _SPAN),
+        _spans(layers.phrases, _SPAN),
+        _spans(layers.entities, _ENTITY, type=kinds, source=sources),
         pa.array(
             [[{"start": start, "role": role} for start, role in record.segments] for record in records],
             SEGMENTED.field("segments").type,
@@ -106,33 +95,30 @@ def segmented_batch(rows: Sequence[tuple[Record, Units]]) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays(columns, schema=SEGMENTED)
 
 
-def segmented_rows(batch: pa.RecordBatch) -> Iterator[Segmented]:
-    """The documents of a batch; span columns become int arrays of shape (n, 2)."""
-    spans = {name: _span_arrays(batch.column(name)) for name in ("sentences", "words", "phrases", "entities")}
-    kinds = _list_slices(batch.column("entities"), batch.column("entities").values.field("type"))
-    plain = batch.select(["doc_id", "source", "label", "text", "segments"]).to_pylist()
-    for i, row in enumerate(plain):
-        yield Segmented(
-            doc_id=row["doc_id"],
-            source=row["source"],
-            text=row["text"],
-            label=row["label"],
-            segments=[(segment["start"], segment["role"]) for segment in row["segments"]],
-            entity_types=kinds[i].to_pylist(),
-            **{name: arrays[i] for name, arrays in spans.items()},
-        )
+def read_documents(batch: pa.RecordBatch, type_ids: Mapping[str, int]) -> Documents:
+    """Documents from the columns of a batch; `type_ids` numbers the entity types."""
+    spans = {name: _read_spans(batch.column(name)) for name in ("sentences", "words", "phrases", "entities")}
+    kinds = batch.column("entities").flatten().field("type").dictionary_encode()
+    ids = np.array([type_ids[kind] for kind in kinds.dictionary.to_pylist()], dtype=np.uint8)
+    return Documents(
+        ids=batch.column("doc_id").to_pylist(),
+        sources=batch.column("source").to_pylist(),
+        labels=batch.column("label").to_pylist(),
+        texts=batch.column("text").to_pylist(),
+        entity_types=ids[kinds.indices.to_numpy()],
+        segments=[
+            [(segment["start"], segment["role"]) for segment in segments]
+            for segments in batch.column("segments").to_pylist()
+        ],
+        **spans,
+    )
 
 
-def _span_arrays(column: pa.ListArray) -> list[np.ndarray]:
-    bounds = [column.values.field(name).to_numpy(zero_copy_only=False) for name in ("start", "end")]
-    both = np.stack(bounds, axis=1)
+def _read_spans(column: pa.ListArray) -> Spans:
+    values = column.flatten()
+    bounds = np.stack([values.field(name).to_numpy() for name in ("start", "end")], axis=1)
     offsets = column.offsets.to_numpy()
-    return [both[start:end] for start, end in itertools.pairwise(offsets)]
-
-
-def _list_slices(column: pa.ListArray, values: pa.Array) -> list[pa.Array]:
-    offsets = column.offsets.to_pylist()
-    return [values.slice(start, end - start) for start, end in itertools.pairwise(offsets)]
+    return Spans(bounds, offsets - offsets[0])
 
 
 def rejected_batch(rows: Iterable[Rejected]) -> pa.RecordBatch:
@@ -141,24 +127,31 @@ def rejected_batch(rows: Iterable[Rejected]) -> pa.RecordBatch:
     return pa.RecordBatch.from_pylist([{name: getattr(row, name) for name in names} for row in rows], REJECTED)
 
 
-def passages_batch(rows: Sequence[tuple[Segmented, Passage]], schema: pa.Schema, *, offsets: bool) -> pa.RecordBatch:
+def passages_batch(
+    passages: PassageBatch, documents: Documents, schema: pa.Schema, *, offsets: bool = False
+) -> pa.RecordBatch:
     """Columns of passages; `offsets` keeps the start and end characters of each token (start, end, start, …)."""
-    passages = [passage for _, passage in rows]
+    owners = pa.array(passages.document)
+    ids = schema.field("input_ids").type.value_type
+    both = np.stack([passages.starts, passages.ends], axis=1).ravel().astype(np.uint32)
     columns = [
-        pa.array([document.doc_id for document, _ in rows], pa.string()),
-        pa.array([passage.index for passage in passages], pa.int32()),
-        pa.array([document.source for document, _ in rows], pa.string()),
-        _flat([passage.input_ids for passage in passages], schema.field("input_ids").type.value_type),
-        _flat([passage.unit_bits for passage in passages], pa.uint8()),
-        _flat([passage.entity_types for passage in passages], pa.uint8()),
-        _flat([passage.sentence_starts for passage in passages], pa.uint16()),
+        pa.array(documents.ids, pa.string()).take(owners),
+        pa.array(passages.index, pa.int32()),
+        pa.array(documents.sources, pa.string()).take(owners),
+        _lists(passages.offsets, pa.array(passages.ids.astype(ids.to_pandas_dtype()))),
+        _lists(passages.offsets, pa.array(passages.bits)),
+        _lists(passages.offsets, pa.array(passages.types)),
+        _lists(passages.sentence_offsets, pa.array(passages.sentence_starts.astype(np.uint16))),
         pa.array(
-            [[{"start": start, "role": ROLES.index(role)} for start, role in passage.segments] for passage in passages],
+            [
+                [{"start": start, "role": ROLES.index(role)} for start, role in segments]
+                for segments in passages.segments
+            ],
             schema.field("segments").type,
         ),
-        pa.array([document.label for document, _ in rows], pa.string()),
-        _flat([np.stack([p.starts, p.ends], axis=1).ravel() for p in passages], pa.uint32())
+        pa.array(documents.labels, pa.string()).take(owners),
+        _lists(passages.offsets * 2, pa.array(both))
         if offsets
-        else pa.nulls(len(rows), schema.field("offsets").type),
+        else pa.nulls(len(passages), schema.field("offsets").type),
     ]
     return pa.RecordBatch.from_arrays(columns, schema=schema)

@@ -15,7 +15,8 @@ from ernie_pipe.pretrain.prepare import prepare
 from ernie_pipe.report.masks import MaskedExample, examples, render
 from ernie_pipe.text import lexicon as lexicons
 from ernie_pipe.text import lexicon_files
-from ernie_pipe.text.encode import WORD_START, Encoding, Segmented, Tally, unit_bits
+from ernie_pipe.text.encode import Encoding
+from ernie_pipe.text.passages import WORD_START, Tally, unit_bits
 from ernie_pipe.text.units import Segmenter, Units
 from ernie_pipe.text.words import load_engine
 
@@ -38,7 +39,8 @@ def main(argv: list[str]) -> int:
     if not 0 < args.rate < 1:
         raise InputError(f"--rate {args.rate:g}: must lie between 0 and 1")
     if args.text is not None:
-        lexicon = lexicons.from_bytes(lexicons.compile_lexicon(lexicon_files.read_tsv(args.lexicon)))
+        table = lexicon_files.read_lexicons(args.lexicon)
+        lexicon = lexicons.from_bytes(lexicons.compile_lexicon(table.entities, table.phrases))
         units = Segmenter(load_engine(args.engine), lexicon).units(args.text)
         print("\n".join(_describe(args.text, units)))
         shown = mask_text(args.text, units, args.seed, args.rate)
@@ -68,12 +70,16 @@ def mask_text(text: str, units: Units, seed: int, rate: float = 0.3) -> Iterator
     """Yield `text`, character by character, masked once at every level."""
     characters = np.array([i for i, character in enumerate(text) if not character.isspace()], dtype=np.int32)
     encoding = Encoding(np.arange(len(characters)), characters, characters + 1)
-    spans = [(start, end) for start, end, _, _ in units.entities]
-    row = Segmented(
-        "", "", text, np.zeros((0, 2), int), units.word_bounds, _array(units.phrases), _array(spans),
-        ["MISC"] * len(spans), [],
+    spans = {
+        "word": units.word_bounds,
+        "phrase": np.array(units.phrases, dtype=np.int64).reshape(-1, 2),
+        "entity": np.array([entity[:2] for entity in units.entities], dtype=np.int64).reshape(-1, 2),
+    }
+    tokens_before = np.searchsorted(characters, np.arange(len(text) + 1))
+    bits, _ = unit_bits(
+        encoding, tokens_before, {level: (bounds[:, 0], bounds[:, 1]) for level, bounds in spans.items()},
+        np.ones(len(units.entities), dtype=np.uint8), Tally(),
     )  # fmt: skip
-    bits, _ = unit_bits(encoding, text, row, {"MISC": 1}, Tally())
     bits[:1] |= WORD_START
     original = [text[i] for i in characters.tolist()]
     for number, level in enumerate(LEVELS):
@@ -86,10 +92,6 @@ def mask_text(text: str, units: Units, seed: int, rate: float = 0.3) -> Iterator
         unit[masked.positions] = np.cumsum(starts)[masked.positions]
         seen = ["[MASK]" if at >= 0 else token for token, at in zip(original, unit, strict=True)]
         yield MaskedExample("your text", level, seen, original, unit.tolist())
-
-
-def _array(spans: list[tuple[int, int]]) -> np.ndarray:
-    return np.array(spans, dtype=np.int64).reshape(-1, 2)
 
 
 def of_step(folder: str, step: int) -> Iterator[MaskedExample]:

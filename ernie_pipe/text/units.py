@@ -1,38 +1,60 @@
-"""Words, phrases and entities of a text, aligned into one layer of character spans.
+"""Words, phrases and entities of texts, aligned into one layer of character spans.
 
 Rules: an entity named by the document itself wins over the lexicon, the lexicon over the tagger; inside one
-source the leftmost-longest match wins. A phrase that crosses an entity's border yields to it. Borders of
-phrases and entities become word borders; a match that would cut a Latin word or a number in two is refused.
+source the leftmost-longest match wins. A phrase (of the lexicon, or by rule: see `rules`) that crosses an
+entity's border yields to it; of phrases that overlap, the leftmost, then the longest wins. Borders of phrases and
+entities become word borders. A match that would cut a Latin word, a number or a joined character in two is refused.
 """
 
-from bisect import bisect_left
-from collections.abc import Iterable
-from dataclasses import dataclass
+import itertools
+import unicodedata
+from array import array
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
+from operator import itemgetter
+from typing import NamedTuple
 
 import numpy as np
 
+from ernie_pipe.errors import InputError
+from ernie_pipe.stopwatch import Stopwatch
 from ernie_pipe.text import lexicon as lexicons
-from ernie_pipe.text.lexicon import Lexicon, Span
-from ernie_pipe.text.sentences import split_sentences
+from ernie_pipe.text.lexicon import ENTITY_TYPES, Lexicon, Matches, Span, leftmost_longest
+from ernie_pipe.text.rules import find_rule_phrases
+from ernie_pipe.text.sentences import sentence_spans
+from ernie_pipe.text.spans import IS_SPACE, Joined, Spans, code_points
 from ernie_pipe.text.words import NAME_TAGS, WordEngine, load_engine
 
 Entity = tuple[int, int, str, str]
-_SPACE = np.fromiter((chr(code).isspace() for code in range(0x110000)), dtype=bool, count=0x110000)
+Given = Sequence[tuple[int, int, str]]
+SOURCES = ("document", "lexicon", "tagger")
+_ZERO_WIDTH_JOINER = 0x200D
+_FIRST, _SECOND = itemgetter(0), itemgetter(1)
 
 
-def code_points(text: str) -> np.ndarray:
-    """Return the code points of `text` (uint32, one a character)."""
-    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
+@dataclass
+class Layers:
+    """Units of a batch of documents. `entity_types` index `Segmenter.type_names`, `entity_sources` index `SOURCES`.
+
+    Words cover every character but white space. `refused` counts matches that would have cut a Latin word or a
+    number, `yielded` those that lost to a stronger source.
+    """
+
+    sentences: Spans
+    words: Spans
+    phrases: Spans
+    entities: Spans
+    entity_types: np.ndarray
+    entity_sources: np.ndarray
+    refused: int
+    yielded: int
 
 
 @dataclass
 class Units:
-    """Spans over one text, each list sorted by start; `entities` are (start, end, type, source).
-
-    `word_bounds` (int32, words × 2) covers every character but white space. `refused` counts matches that
-    would have cut a Latin word or a number, `yielded` those that lost to a stronger one.
-    """
+    """`Layers` of one text as lists sorted by start; `entities` are (start, end, type, source)."""
 
     sentences: list[Span]
     word_bounds: np.ndarray
@@ -42,103 +64,264 @@ class Units:
     yielded: int = 0
 
 
+class _Entities(NamedTuple):
+    """Entities in the joined text: arrays of one number each."""
+
+    starts: np.ndarray
+    ends: np.ndarray
+    types: np.ndarray
+
+
 @dataclass
 class Segmenter:
     """One engine and one lexicon, built once per Python worker.
 
-    `tagged_entities`: also take the engine's part-of-speech names (nr, ns, nt, nz) as entities.
+    `tagged_entities`: also take the engine's part-of-speech names (nr, ns, nt, nz) as entities. `rule_phrases`:
+    also take numerals with measure words, dates and titles as phrases.
     """
 
     engine: WordEngine
     lexicon: Lexicon | None = None
     tagged_entities: bool = True
+    rule_phrases: bool = True
+    entity_types: Sequence[str] = ENTITY_TYPES
+    type_names: list[str] = field(init=False)
 
-    def units(self, text: str, given: Iterable[tuple[int, int, str]] = ()) -> Units:
-        """Segment `text`; `given` are entities (start, end, type) that the document brought along."""
-        words, tagged = self._words(text)
-        claimed = bytearray(len(text))
-        units = Units(split_sentences(text), np.empty((0, 2), np.int32), [], [])
-        lexicon = self.lexicon
-        for source, found in (
-            ("document", given),
-            ("lexicon", lexicon.find_entities(text) if lexicon else ()),
-            ("tagger", tagged),
-        ):
-            _claim(units, text, claimed, found, source)
-        units.entities.sort()
-        if lexicon:
-            _add_phrases(units, text, lexicon.find_phrases(text))
-        units.word_bounds = _word_bounds(text, words, units)
-        return units
+    def __post_init__(self) -> None:
+        named = [*self.entity_types, *(self.lexicon.type_names if self.lexicon else ()), *NAME_TAGS.values()]
+        self.type_names = list(dict.fromkeys(named))
+        self._codes = {name: code for code, name in enumerate(self.type_names)}
+        # 0 is no name; unknown tags are learnt as such.
+        self._tags: defaultdict[str, int] = defaultdict(int)
+        self._tags |= {tag: 1 + self._codes[name] for tag, name in NAME_TAGS.items()}
+        if self.lexicon:
+            names = [self._codes[name] for name in self.lexicon.type_names]
+            self._lexicon_codes = np.array([0, *names], dtype=np.uint8)
 
-    def _words(self, text: str) -> tuple[list[str], list[tuple[int, int, str]]]:
-        """Return the words, and the entities that the tagger names (two characters or more)."""
+    def units(self, text: str, given: Given = ()) -> Units:
+        """Segment one text; `given` are entities (start, end, type) that the document brought along."""
+        layers = self.segment([text], [given])
+        kinds = [self.type_names[code] for code in layers.entity_types.tolist()]
+        sources = [SOURCES[code] for code in layers.entity_sources.tolist()]
+        return Units(
+            [(start, end) for start, end in layers.sentences.bounds.tolist()],
+            layers.words.bounds,
+            [(start, end) for start, end in layers.phrases.bounds.tolist()],
+            [
+                (start, end, kind, source)
+                for (start, end), kind, source in zip(layers.entities.bounds.tolist(), kinds, sources, strict=True)
+            ],
+            layers.refused,
+            layers.yielded,
+        )
+
+    def segment(
+        self, texts: Sequence[str], given: Sequence[Given] | None = None, watch: Stopwatch | None = None
+    ) -> Layers:
+        """Segment texts at once; `given` are the entities that each document brought along."""
+        watch = watch or Stopwatch()
+        joined = Joined(texts)
+        borders = np.zeros(len(joined.codes) + 1, dtype=bool)
+        tagged = self._words(texts, joined, borders)
+        watch.lap("words")
+        cuts = cut_places(joined.codes)
+        matches = self.lexicon.find(joined.codes) if self.lexicon else None
+        watch.lap("lexicon")
+        refused = 0
+        if matches is not None:
+            whole = ~(cuts[matches.starts] | cuts[matches.ends])
+            refused += len(whole) - int(whole.sum())
+            matches = matches.of(whole)
+        entities, sources, counts = self._entities(joined, cuts, matches, tagged, given or [()] * len(texts))
+        starts, ends, yielded = self._phrases(joined, cuts, matches, entities)
+        sentences = sentence_spans(joined.codes)
+        for place in (joined.starts, joined.ends, *sentences, starts, ends, entities.starts, entities.ends):
+            borders[place] = True
+        layers = Layers(
+            joined.spans(*sentences),
+            joined.spans(*_between(borders, joined.codes)),
+            joined.spans(starts, ends),
+            joined.spans(entities.starts, entities.ends),
+            entities.types,
+            sources,
+            refused + counts[0],
+            yielded + counts[1],
+        )
+        watch.lap("units")
+        return layers
+
+    def _words(self, texts: Sequence[str], joined: Joined, borders: np.ndarray) -> _Entities | None:
+        """Mark the engine's borders; return the words of two characters or more that the tagger names."""
+        sizes, names = array("i", [1]), array("B", [0])
+        for text in texts:
+            if self.tagged_entities:
+                pairs = self.engine.tag(text)
+                sizes.extend(map(len, map(_FIRST, pairs)))
+                names.extend(map(self._tags.__getitem__, map(_SECOND, pairs)))
+                names.append(0)
+            else:
+                sizes.extend(map(len, self.engine.cut(text)))
+            sizes.append(1)
+        ends = np.cumsum(np.frombuffer(sizes, dtype=np.int32), dtype=np.int64) - 1
+        if ends[-1] != len(joined.codes) + 1:
+            raise InputError(f"word engine `{self.engine.name}`: its words joined are not the text; it must keep all")
+        borders[ends[:-1]] = True
+        if not borders[joined.ends].all():
+            raise InputError(f"word engine `{self.engine.name}`: its words joined are not the text; it must keep all")
         if not self.tagged_entities:
-            return self.engine.cut(text), []
-        words: list[str] = []
-        entities = []
-        end = 0
-        for word, tag in self.engine.tag(text):
-            words.append(word)
-            start, end = end, end + len(word)
-            if tag in NAME_TAGS and len(word) > 1:
-                entities.append((start, end, NAME_TAGS[tag]))
-        return words, entities
+            return None
+        kinds = np.frombuffer(names, dtype=np.uint8)
+        named = np.flatnonzero(kinds)
+        starts, stops = ends[named - 1], ends[named]
+        long = stops - starts > 1
+        return _Entities(starts[long], stops[long], kinds[named[long]] - np.uint8(1))
 
-
-@lru_cache(maxsize=2)
-def load_segmenter(lexicon_path: str, *, engine: str, hmm: bool, tagged_entities: bool) -> Segmenter:
-    """Build a segmenter with a compiled lexicon once per process."""
-    return Segmenter(load_engine(engine, hmm=hmm), lexicons.load(lexicon_path), tagged_entities)
-
-
-def _claim(units: Units, text: str, claimed: bytearray, found: Iterable[tuple[int, int, str]], source: str) -> None:
-    for start, end, kind in found:
-        if cuts_latin(text, start) or cuts_latin(text, end):
-            units.refused += 1
-        elif claimed.find(1, start, end) >= 0:
-            units.yielded += 1
+    def _entities(
+        self,
+        joined: Joined,
+        cuts: np.ndarray,
+        matches: Matches | None,
+        tagged: _Entities | None,
+        given: Sequence[Given],
+    ) -> tuple[_Entities, np.ndarray, tuple[int, int]]:
+        """Return the entities by start, their sources, and how many were refused and how many yielded."""
+        claimed = np.zeros(len(joined.codes) + 1, dtype=bool)
+        found, refused, yielded = self._claim_given(joined, cuts, claimed, given)
+        rounds = [found]
+        if matches is not None and self.lexicon is not None:
+            matches = matches.of(self.lexicon.types[matches.entries] > 0)
+            free = _free(claimed, matches.starts, matches.ends)
+            yielded += len(free) - int(free.sum())
+            matches = leftmost_longest(matches.of(free))
+            kinds = self._lexicon_codes[self.lexicon.types[matches.entries]]
+            rounds.append(_Entities(matches.starts, matches.ends, kinds))
+            _claim(claimed, matches.starts, matches.ends)
         else:
-            claimed[start:end] = b"\x01" * (end - start)
-            units.entities.append((start, end, kind, source))
+            rounds.append(_Entities(*(array[:0] for array in found)))
+        if tagged is not None:
+            whole = ~(cuts[tagged.starts] | cuts[tagged.ends])
+            free = _free(claimed, tagged.starts, tagged.ends)
+            refused += len(whole) - int(whole.sum())
+            yielded += int((whole & ~free).sum())
+            rounds.append(_Entities(*(array[whole & free] for array in tagged)))
+        starts, ends, types = (np.concatenate(parts) for parts in zip(*rounds, strict=True))
+        sources = np.repeat(np.arange(len(rounds), dtype=np.uint8), [len(part.starts) for part in rounds])
+        order = np.argsort(starts, kind="stable")
+        return _Entities(starts[order], ends[order], types[order]), sources[order], (refused, yielded)
+
+    def _claim_given(
+        self, joined: Joined, cuts: np.ndarray, claimed: np.ndarray, given: Sequence[Given]
+    ) -> tuple[_Entities, int, int]:
+        kept: list[tuple[int, int, int]] = []
+        refused = yielded = 0
+        for shift, spans in zip(joined.starts.tolist(), given, strict=True):
+            for start, end, kind in spans:
+                first, last = start + shift, end + shift
+                if cuts[first] or cuts[last]:
+                    refused += 1
+                elif claimed[first:last].any():
+                    yielded += 1
+                else:
+                    claimed[first:last] = True
+                    kept.append((first, last, self._codes[kind]))
+        columns = np.array(kept, dtype=np.int64).reshape(-1, 3)
+        return _Entities(columns[:, 0], columns[:, 1], columns[:, 2].astype(np.uint8)), refused, yielded
+
+    def _phrases(
+        self, joined: Joined, cuts: np.ndarray, matches: Matches | None, entities: _Entities
+    ) -> tuple[np.ndarray, np.ndarray, int]:
+        """Return starts and ends of the phrases, and how many yielded to entities."""
+        starts = ends = np.zeros(0, dtype=np.int64)
+        if matches is not None and self.lexicon is not None:
+            chosen = self.lexicon.is_phrase[matches.entries] > 0
+            starts, ends = matches.starts[chosen], matches.ends[chosen]
+        if self.rule_phrases:
+            by_rule = np.array(find_rule_phrases(joined.text), dtype=np.int64).reshape(-1, 2)
+            starts, ends = np.append(starts, by_rule[:, 0]), np.append(ends, by_rule[:, 1])
+        first, last = _around(starts, entities), _around(ends, entities)
+        # Inside one entity is no crossing: then it reaches as far as the phrase on the other side too.
+        crossing = (first >= 0) & (entities.ends[first] < ends) if len(entities.ends) else first >= 0
+        if len(entities.ends):
+            crossing |= (last >= 0) & (entities.starts[last] > starts)
+        crossing |= cuts[starts] | cuts[ends]
+        kept = np.flatnonzero(~crossing)
+        order = kept[np.lexsort((ends[kept], starts[kept]))]
+        phrases = leftmost_longest(Matches(starts[order], ends[order], order))
+        return phrases.starts, phrases.ends, int(crossing.sum())
+
+
+def _around(borders: np.ndarray, entities: _Entities) -> np.ndarray:
+    """Return the entity (they are disjoint) that has each border strictly inside, or −1."""
+    if not len(entities.starts):
+        return np.full(len(borders), -1)
+    before = np.searchsorted(entities.starts, borders) - 1
+    return np.where((before >= 0) & (entities.ends[before] > borders), before, -1)
+
+
+def _claim(claimed: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> None:
+    """Mark the characters of disjoint spans."""
+    step = np.zeros(len(claimed), dtype=np.int8)
+    step[starts] += 1
+    step[ends] -= 1
+    claimed |= np.cumsum(step, dtype=np.int8) > 0
+
+
+def _free(claimed: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    """Return for each span whether none of its characters is claimed."""
+    before = np.concatenate([[0], np.cumsum(claimed, dtype=np.int32)])
+    return before[ends] == before[starts]
+
+
+def _between(borders: np.ndarray, codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return starts and ends of what lies between borders and is not all white space."""
+    places = np.flatnonzero(borders)
+    starts, ends = places[:-1], places[1:]
+    blank = np.zeros(len(starts), dtype=bool)
+    if len(starts):
+        blank = np.logical_and.reduceat(IS_SPACE[codes], starts)
+    return starts[~blank], ends[~blank]
+
+
+@lru_cache(maxsize=1)
+def _parts_of_words() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return bools a code point: letter of a script with words or digit; digit; what belongs to the one before."""
+    letter, digit, joins = (np.zeros(0x110000, dtype=bool) for _ in range(3))
+    for code in itertools.chain(range(0x20000), range(0xE0100, 0xE01F0)):
+        category = unicodedata.category(chr(code))
+        letter[code] = category in ("Lu", "Ll", "Lt", "Nd", "Mn")
+        digit[code] = category == "Nd"
+        joins[code] = category == "Mn" or 0x1F3FB <= code <= 0x1F3FF
+    return letter, digit, joins
+
+
+def cut_places(codes: np.ndarray) -> np.ndarray:
+    """Return (bool, N + 1) where a border would cut a Latin word, a number (3.5 too) or a joined character."""
+    letter, digit, joins = _parts_of_words()
+    cuts = np.zeros(len(codes) + 1, dtype=bool)
+    letters, joiner = letter[codes], codes == _ZERO_WIDTH_JOINER
+    cuts[1:-1] = (letters[1:] & letters[:-1]) | joins[codes[1:]] | joiner[1:] | joiner[:-1]
+    point = np.flatnonzero((codes == ord(".")) | (codes == ord(",")))
+    point = point[(point > 0) & (point < len(codes) - 1)]
+    point = point[digit[codes[point - 1]] & digit[codes[point + 1]]]
+    cuts[point] = cuts[point + 1] = True
+    return cuts
 
 
 def cuts_latin(text: str, at: int) -> bool:
-    """Return whether a border at character `at` would stand inside a Latin word or a number."""
-    if not 0 < at < len(text):
-        return False
-    before, after = text[at - 1], text[at]
-    return before.isascii() and after.isascii() and before.isalnum() and after.isalnum()
+    """Return whether a border at character `at` would cut a Latin word, a number or a joined character."""
+    return bool(cut_places(code_points(text))[at])
 
 
-def _add_phrases(units: Units, text: str, phrases: list[Span]) -> None:
-    starts = [entity[0] for entity in units.entities]
-
-    def around(border: int) -> Entity | None:
-        """Return the entity (they are disjoint) that has `border` strictly inside."""
-        entity = units.entities[bisect_left(starts, border) - 1] if units.entities else None
-        return entity if entity and entity[0] < border < entity[1] else None
-
-    for start, end in phrases:
-        # Inside one entity is no crossing: then it reaches as far as the phrase on the other side too.
-        first, last = around(start), around(end)
-        if cuts_latin(text, start) or cuts_latin(text, end):
-            units.refused += 1
-        elif (first and first[1] < end) or (last and last[0] > start):
-            units.yielded += 1
-        else:
-            units.phrases.append((start, end))
-
-
-def _word_bounds(text: str, words: list[str], units: Units) -> np.ndarray:
-    """Return (start, end) of words: the engine's, cut also at the borders of sentences, phrases and entities."""
-    lengths = np.fromiter(map(len, words), dtype=np.int32, count=len(words))
-    ends = np.cumsum(lengths, dtype=np.int32)
-    assert (ends[-1] if len(ends) else 0) == len(text), "a word engine must return every character of the text"
-    extra = [border for span in units.sentences for border in span]
-    extra += [border for span in units.phrases for border in span]
-    extra += [border for entity in units.entities for border in entity[:2]]
-    borders = np.unique(np.concatenate([ends, np.array([0, *extra], dtype=np.int32)]))
-    visible = np.concatenate([[0], np.cumsum(~_SPACE[code_points(text)])])
-    blank = visible[borders[1:]] == visible[borders[:-1]]
-    return np.stack([borders[:-1], borders[1:]], axis=1)[~blank]
+@lru_cache(maxsize=2)
+def load_segmenter(
+    lexicon_path: str,
+    *,
+    engine: str,
+    hmm: bool = False,
+    tagged_entities: bool = True,
+    rule_phrases: bool = True,
+    entity_types: tuple[str, ...] = ENTITY_TYPES,
+) -> Segmenter:
+    """Build a segmenter with a compiled lexicon once per process."""
+    lexicon = lexicons.load(lexicon_path)
+    return Segmenter(load_engine(engine, hmm=hmm), lexicon, tagged_entities, rule_phrases, entity_types)

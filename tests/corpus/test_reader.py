@@ -1,10 +1,10 @@
 """Passages: written as Arrow shards, read by any row."""
 
 import pickle
-from functools import partial
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from ernie_pipe.corpus import schema
@@ -12,27 +12,41 @@ from ernie_pipe.corpus.manifest import Manifest, commit
 from ernie_pipe.corpus.reader import Passages
 from ernie_pipe.corpus.writer import ShardWriter
 from ernie_pipe.errors import InputError
-from ernie_pipe.text.encode import Passage, Segmented
+from ernie_pipe.text.passages import Documents, PassageBatch
+from ernie_pipe.text.spans import Spans
 
 BATCH_ROWS = 3
-EMPTY = np.zeros((0, 2), np.int32)
+EMPTY = Spans(np.zeros((0, 2), np.int32), np.zeros(2, np.int32))
 
 
-def passage(document, index, size):
+def tokens_of(document, index, size):
+    """Ids, bits and types of a passage."""
     ids = np.arange(size) + 100 * document + 10 * index
-    starts = np.arange(0, size, 2)
-    return Passage(index, ids, ids % 7, ids % 3, starts, [(0, "query")], ids, ids + 1)
+    return ids, (ids % 7).astype(np.uint8), (ids % 3).astype(np.uint8)
+
+
+def rows(document, source, sizes):
+    """One document with passages of `sizes`, as a batch."""
+    ids, bits, types = map(
+        np.concatenate, zip(*(tokens_of(document, i, size) for i, size in enumerate(sizes)), strict=True)
+    )
+    starts = [np.arange(0, size, 2) for size in sizes]
+    passages = PassageBatch(
+        np.zeros(len(sizes), np.int64), np.arange(len(sizes), dtype=np.int32), np.cumsum([0, *sizes]),
+        ids, bits, types, ids, ids + 1, np.concatenate(starts), np.cumsum([0, *map(len, starts)]),
+        [[(0, "query")] for _ in sizes],
+    )  # fmt: skip
+    document_row = Documents(
+        [str(document)], [source], [None], [""], EMPTY, EMPTY, EMPTY, EMPTY, np.zeros(0, np.uint8), [[]]
+    )
+    return schema.passages_batch(passages, document_row, schema.passages_schema(1000), offsets=True)
 
 
 def shard(folder, number, documents, split="train"):
     """Write documents, given as (id, source, sizes of the passages), to one shard."""
-    columns = schema.passages_schema(1000)
-    to_batch = partial(schema.passages_batch, schema=columns, offsets=True)
-    writer = ShardWriter(str(folder), number, "arrow", columns, to_batch, batch_rows=BATCH_ROWS)
+    writer = ShardWriter(str(folder), number, "arrow", schema.passages_schema(1000), batch_rows=BATCH_ROWS)
     for document, source, sizes in documents:
-        row = Segmented(str(document), source, "", EMPTY, EMPTY, EMPTY, EMPTY, [], [])
-        for index, size in enumerate(sizes):
-            writer.append((row, passage(document, index, size)))
+        writer.write(rows(document, source, sizes))
     (entry,) = writer.close()
     return {**entry, "split": split}
 
@@ -53,12 +67,9 @@ def test_every_row_is_found(folder):
     expected = [(0, 0, 3), (0, 1, 1), (0, 2, 4), (0, 3, 1), (1, 0, 5), (2, 0, 2), (2, 1, 6), (3, 0, 1)]
     assert len(found) == len(expected)
     for number, (document, index, size) in enumerate(expected):
-        whole = passage(document, index, size)
-        ids, bits, types = found.get(number)
-        assert ids.tolist() == whole.input_ids.tolist()
-        assert bits.tolist() == whole.unit_bits.tolist()
-        assert types.tolist() == whole.entity_types.tolist()
-        assert found.sentence_starts(number).tolist() == whole.sentence_starts.tolist()
+        for column, expected_column in zip(found.get(number), tokens_of(document, index, size), strict=True):
+            assert column.tolist() == expected_column.tolist()
+        assert found.sentence_starts(number).tolist() == list(range(0, size, 2))
     assert found.tokens.tolist() == [size for *_, size in expected]
     assert found.sentences.tolist() == [-(-size // 2) for *_, size in expected]
 
@@ -79,7 +90,7 @@ def test_splits_are_apart(folder):
 def test_a_pickled_reader_opens_the_folder_again(folder):
     data = pickle.dumps(Passages(str(folder), "held_out"))
     assert len(data) < 500
-    assert pickle.loads(data).get(1)[0].tolist() == passage(9, 1, 6).input_ids.tolist()
+    assert pickle.loads(data).get(1)[0].tolist() == tokens_of(9, 1, 6)[0].tolist()
 
 
 def test_a_missing_shard_is_named(folder):
@@ -102,25 +113,20 @@ def test_what_the_manifest_does_not_name_is_not_read(folder):
     assert len(Passages(str(folder))) == 8
 
 
-def test_batches_are_cut_by_characters_too(tmp_path, monkeypatch):
-    monkeypatch.setattr("ernie_pipe.corpus.writer.BATCH_CHARACTERS", 10)
-    batches = []
-
-    def to_batch(rows):
-        batches.append(len(rows))
-        return schema.rejected_batch([])
-
-    writer = ShardWriter(str(tmp_path), 0, "parquet", schema.REJECTED, to_batch, batch_rows=3)
-    for size in (1, 1, 1, 12, 5, 5, 1):
-        writer.append(None, characters=size)
+@pytest.mark.parametrize("sizes", [[1, 1, 1, 4], [7], [2, 6, 1, 5]])
+def test_batches_are_cut_to_their_rows_whatever_comes_in(tmp_path, sizes):
+    writer = ShardWriter(str(tmp_path), 0, "arrow", schema.passages_schema(1000), batch_rows=3)
+    for number, size in enumerate(sizes):
+        writer.write(rows(number, "s", [1 + number] * size))
     (entry,) = writer.close()
-    assert batches == [3, 1, 2, 1]
-    assert entry["rows"] == 7
+    file = pa.ipc.open_file(str(tmp_path / entry["name"]))
+    written = [file.get_batch(number).num_rows for number in range(file.num_record_batches)]
+    assert written == [3] * (sum(sizes) // 3) + [sum(sizes) % 3] * (sum(sizes) % 3 > 0)
+    assert file.read_all().column("doc_id").to_pylist() == [str(i) for i, size in enumerate(sizes) for _ in range(size)]
 
 
 def test_no_row_no_file(tmp_path):
-    writer = ShardWriter(str(tmp_path), 0, "parquet", schema.REJECTED, schema.rejected_batch, batch_rows=3)
-    assert writer.close() == []
+    assert ShardWriter(str(tmp_path), 0, "parquet", schema.REJECTED).close() == []
     assert list(tmp_path.iterdir()) == []
 
 

@@ -3,11 +3,9 @@
 import json
 from collections import Counter
 from collections.abc import Sequence
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from ernie_pipe import resources
 from ernie_pipe.corpus import manifest as manifests
@@ -17,10 +15,11 @@ from ernie_pipe.corpus.writer import ShardWriter
 from ernie_pipe.pretrain.batch import BatchBuilder
 from ernie_pipe.pretrain.plan import Plan
 from ernie_pipe.pretrain.settings import PretrainSettings
-from ernie_pipe.text import encode as encoding
 from ernie_pipe.text import lexicon as lexicons
 from ernie_pipe.text import lexicon_files, vocabulary
+from ernie_pipe.text.document import Record
 from ernie_pipe.text.encode import SpecialIds, load_encoder
+from ernie_pipe.text.passages import Tally, encode_documents
 from ernie_pipe.text.units import Segmenter
 from ernie_pipe.text.words import load_engine
 
@@ -73,44 +72,26 @@ def write_tokenizer(folder: Path, texts: Sequence[str]) -> Path:
 def write_passages(folder: Path, texts: Sequence[str], *, max_tokens: int, shards: int = 2) -> str:
     """Segment and encode `texts`, one document each, into the passages folder `folder`."""
     encoder = load_encoder(str(write_tokenizer(folder / "tokenizer", texts)))
-    surfaces = lexicon_files.read_tsv([str(resources.sample() / "lexicon.tsv")])
-    segmenter = Segmenter(load_engine("rjieba"), lexicons.from_bytes(lexicons.compile_lexicon(surfaces)))
+    table = lexicon_files.read_lexicons([str(resources.sample() / "lexicon.tsv")])
+    segmenter = Segmenter(
+        load_engine("rjieba"), lexicons.from_bytes(lexicons.compile_lexicon(table.entities, table.phrases))
+    )
     columns = schema.passages_schema(encoder.size)
-    to_batch = partial(schema.passages_batch, schema=columns, offsets=False)
-    type_ids = {kind: number for number, kind in enumerate(lexicons.ENTITY_TYPES, start=1)}
+    type_ids = {kind: number for number, kind in enumerate(segmenter.type_names, start=1)}
     entries: list[dict[str, Any]] = []
     for shard in range(shards):
-        writer = ShardWriter(str(folder), shard, "arrow", columns, to_batch, batch_rows=64)
-        for number in range(shard, len(texts), shards):
-            document = _segmented(segmenter, texts[number], number)
-            for passage in encoding.encode_document(
-                encoder, document, max_tokens=max_tokens, type_ids=type_ids, tally=encoding.Tally()
-            ):
-                writer.append((document, passage))
+        writer = ShardWriter(str(folder), shard, "arrow", columns, batch_rows=64)
+        records = [Record(f"doc-{number}", "sample", texts[number]) for number in range(shard, len(texts), shards)]
+        layers = segmenter.segment([record.text for record in records])
+        batch = schema.segmented_batch(records, layers, segmenter.type_names)
+        documents = schema.read_documents(batch, type_ids)
+        passages = encode_documents(encoder, documents, max_tokens=max_tokens, tally=Tally())
+        writer.write(schema.passages_batch(passages, documents, columns))
         entries += [{**entry, "split": "train"} for entry in writer.close()]
     details = {"tokenizer": encoder.fingerprint, "vocab_size": encoder.size, "batch_rows": 64}
     made = manifests.Manifest(kind="passages", config={}, counts={}, shards=entries, details=details)
     manifests.commit(str(folder), made)
     return str(folder)
-
-
-def _segmented(segmenter: Segmenter, text: str, number: int) -> encoding.Segmented:
-    units = segmenter.units(text)
-    return encoding.Segmented(
-        doc_id=f"doc-{number}",
-        source="sample",
-        text=text,
-        sentences=_array(units.sentences),
-        words=units.word_bounds,
-        phrases=_array(units.phrases),
-        entities=_array([entity[:2] for entity in units.entities]),
-        entity_types=[entity[2] for entity in units.entities],
-        segments=[],
-    )
-
-
-def _array(spans: Sequence[Sequence[int]]) -> np.ndarray:
-    return np.array(spans, dtype=np.int64).reshape(-1, 2)
 
 
 def settings(**changes: Any) -> PretrainSettings:

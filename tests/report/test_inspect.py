@@ -35,7 +35,8 @@ def test_a_text_is_shown_with_its_units_and_at_every_level(capsys, lexicon):
 
 
 def test_whole_units_are_hidden_at_the_level_of_phrases(lexicon):
-    compiled = lexicons.from_bytes(lexicons.compile_lexicon(lexicon_files.read_tsv([lexicon])))
+    table = lexicon_files.read_lexicons([lexicon])
+    compiled = lexicons.from_bytes(lexicons.compile_lexicon(table.entities, table.phrases))
     units = Segmenter(load_engine("rjieba"), compiled).units(TEXT)
     hidden = set()
     for seed in range(60):

@@ -12,7 +12,8 @@ from ernie_pipe.corpus.manifest import read
 from ernie_pipe.corpus.reader import Passages
 from ernie_pipe.errors import InputError
 from ernie_pipe.text import vocabulary
-from ernie_pipe.text.encode import SPECIAL_TOKENS, UNIT_BITS, load_encoder
+from ernie_pipe.text.encode import SPECIAL_TOKENS, load_encoder
+from ernie_pipe.text.passages import UNIT_BITS
 
 
 def run(prepared, output, *arguments):

@@ -1,75 +1,116 @@
-"""Lexicons: leftmost-longest matches, and errors that name file and line."""
+"""The table of surfaces: every match that a naive search finds, and no other; leftmost-longest."""
 
+import random
+
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ernie_pipe.errors import InputError
-from ernie_pipe.text.lexicon import compile_lexicon, fingerprint, from_bytes
-from ernie_pipe.text.lexicon_files import read_tsv
+from ernie_pipe.text import lexicon as lexicons
+from ernie_pipe.text.lexicon import compile_lexicon, fingerprint, from_bytes, leftmost_longest, load
+from ernie_pipe.text.spans import code_points
 
-SURFACES = st.sets(st.text("ab哈", min_size=2, max_size=4), min_size=1, max_size=8)
+LETTERS = "ab哈\U00020000"
+SURFACES = st.sets(st.text(LETTERS, min_size=1, max_size=5), max_size=12)
 
 
-def naive(text, surfaces):
-    """Leftmost-longest, without overlap, by looking at every place."""
-    found, at = [], 0
-    while at < len(text):
-        longest = max((len(surface) for surface in surfaces if text.startswith(surface, at)), default=0)
-        if longest:
-            found.append((at, at + longest))
-        at += longest or 1
-    return found
+def find(lexicon, text):
+    """Every match as (start, end, type or None, whether a phrase)."""
+    found = lexicon.find(code_points(text))
+    names = [None, *lexicon.type_names]
+    return [
+        (start, end, names[lexicon.types[entry]], bool(lexicon.is_phrase[entry]))
+        for start, end, entry in zip(*(part.tolist() for part in found), strict=True)
+    ]
+
+
+def naive(text, entities, phrases):
+    """The same by looking at every part of the text."""
+    spans = [(start, end) for start in range(len(text)) for end in range(start + 2, len(text) + 1)]
+    known = entities.keys() | phrases
+    parts = [(start, end, text[start:end]) for start, end in spans]
+    return [(start, end, entities.get(part), part in phrases) for start, end, part in parts if part in known]
 
 
 @given(SURFACES, SURFACES, st.data())
-def test_matches_are_leftmost_longest(entities, phrases, data):
-    phrases -= entities
-    text = "".join(data.draw(st.lists(st.sampled_from(sorted({*entities, *phrases, *"ab哈😀"})), max_size=12)))
-    kinds = {surface: ("LOC", "PER")[len(surface) % 2] for surface in entities}
-    lexicon = from_bytes(compile_lexicon({**kinds, **dict.fromkeys(phrases, "PHRASE")}))
-    assert lexicon.find_phrases(text) == naive(text, phrases)
-    assert lexicon.find_entities(text) == [(a, b, kinds[text[a:b]]) for a, b in naive(text, entities)]
+def test_every_match_is_found_and_no_other(entities, phrases, data):
+    entities = {surface: ("LOC", "PER")[len(surface) % 2] for surface in sorted(entities)}
+    text = "".join(data.draw(st.lists(st.sampled_from(sorted({*entities, *phrases, *LETTERS, "😀"})), max_size=12)))
+    assert find(from_bytes(compile_lexicon(entities, phrases)), text) == naive(text, entities, phrases)
+
+
+@pytest.mark.parametrize("bits", [0, 8])
+def test_hashes_that_collide_invent_nothing(monkeypatch, bits):
+    mixed = lexicons._mixed
+    monkeypatch.setattr(lexicons, "_mixed", lambda hashes: mixed(hashes) & np.uint64((1 << bits) - 1))
+    rng = random.Random(1)
+    entities = {"".join(rng.choices(LETTERS, k=rng.randint(2, 6))): "LOC" for _ in range(60)}
+    text = "".join(rng.choices(LETTERS, k=500))
+    assert find(from_bytes(compile_lexicon(entities)), text) == naive(text, entities, set())
+
+
+def test_surfaces_of_any_length_are_found():
+    rng = random.Random(2)
+    surfaces = ["".join(rng.choices(LETTERS, k=length)) for length in (2, 3, 30, 31, 32, 33, 64, 65, 200, 1000)]
+    nested = [surface[: len(surface) // 2] for surface in surfaces[2:]]
+    text = "😀".join([*surfaces, *nested, surfaces[-1][:-1]])
+    found = find(from_bytes(compile_lexicon(dict.fromkeys([*surfaces, *nested], "ORG"))), text)
+    assert {text[start:end] for start, end, *_ in found} == {*surfaces, *nested}
+    expected = sum(text.startswith(surface, at) for surface in {*surfaces, *nested} for at in range(len(text)))
+    assert len(found) == expected
+
+
+def test_a_large_table_finds_what_a_naive_search_finds():
+    rng = random.Random(3)
+    letters = [chr(0x4E00 + number) for number in range(300)]
+    entities = {"".join(rng.choices(letters, k=rng.choice((2, 2, 3, 4)))): "LOC" for _ in range(20_000)}
+    text = "".join(rng.choices(letters, k=3000))
+    spans = [(start, start + size) for start in range(len(text)) for size in (2, 3, 4) if start + size <= len(text)]
+    expected = [(start, end) for start, end in spans if text[start:end] in entities]
+    assert len(expected) > 300
+    assert [match[:2] for match in find(from_bytes(compile_lexicon(entities)), text)] == expected
+
+
+def greedy(spans):
+    """Leftmost-longest, without overlap, span by span."""
+    chosen = []
+    for start, end in sorted(spans, key=lambda span: (span[0], -span[1])):
+        if not chosen or start >= chosen[-1][1]:
+            chosen.append((start, end))
+    return chosen
+
+
+@given(st.sets(st.tuples(st.integers(0, 30), st.integers(1, 8)), max_size=20))
+def test_the_leftmost_then_the_longest_is_chosen(pairs):
+    spans = sorted((start, start + size) for start, size in pairs)
+    starts, ends = np.array(spans, dtype=np.int64).reshape(-1, 2).T
+    chosen = leftmost_longest(lexicons.Matches(starts, ends, np.arange(len(spans))))
+    assert list(zip(chosen.starts.tolist(), chosen.ends.tolist(), strict=True)) == greedy(spans)
+    assert [spans[entry] for entry in chosen.entries] == greedy(spans)
 
 
 def test_an_empty_lexicon_and_single_characters_match_nothing():
-    lexicon = from_bytes(compile_lexicon({"哈": "LOC", "的": "PHRASE"}))
-    assert lexicon.find_entities("哈的") == lexicon.find_phrases("哈的") == []
+    for lexicon in (from_bytes(compile_lexicon({})), from_bytes(compile_lexicon({"哈": "LOC"}, ["的"]))):
+        assert len(lexicon) == 0
+        assert find(lexicon, "哈的") == find(lexicon, "") == find(lexicon, "哈") == []
 
 
-def test_the_heaviest_type_wins_the_first_at_a_tie(write):
-    first = write("1.tsv", "\ufeff# comment\r\n长江\tLOC\r\n\r\n黄河\tLOC\t2\n# 1\n")
-    second = write("2.tsv", "长江\tORG\n黄河\tWORK\t3\n省会\tPHRASE\n")
-    assert read_tsv([str(first), str(second)]) == {"长江": "LOC", "黄河": "WORK", "省会": "PHRASE"}
-
-
-def test_further_types_can_be_named(write):
-    assert read_tsv([str(write("a.tsv", "感冒\tDISEASE"))], types=["DISEASE"]) == {"感冒": "DISEASE"}
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        ("长江\tLOC\n黄河\n", r"a\.tsv, line 2: expected `surface<TAB>type`.*'黄河'"),
-        ("\tLOC\n", r"a\.tsv, line 1: expected"),
-        ("a\tb\tc\td\n", r"a\.tsv, line 1: expected"),
-        ("长江\tRIVER\n", r"a\.tsv, line 1: unknown type 'RIVER'; known: LOC, .*PHRASE"),
-        ("长江\tLOC\theavy\n", r"a\.tsv, line 1: the weight 'heavy' is no number"),
-        ("长江\tLOC\n".encode("gb18030"), r"a\.tsv: not UTF-8 \(byte 0\): save the lexicon as UTF-8"),
-    ],
-)
-def test_errors_name_file_and_line(write, content, message):
-    with pytest.raises(InputError, match=message):
-        read_tsv([str(write("a.tsv", content))])
-
-
-def test_missing_files_and_folders_are_named(tmp_path):
-    with pytest.raises(InputError, match=r"gone\.tsv: no such lexicon file"):
-        read_tsv([str(tmp_path / "gone.tsv")])
-    with pytest.raises(InputError, match="cannot be read"):
-        read_tsv([str(tmp_path)])
+def test_a_compiled_table_is_mapped_from_its_file(tmp_path):
+    path = tmp_path / "lexicon.arrow"
+    path.write_bytes(compile_lexicon({"哈尔滨": "LOC"}, ["哈尔滨", "省会"]))
+    lexicon = load(str(path))
+    assert find(lexicon, "哈尔滨省会") == [(0, 3, "LOC", True), (3, 5, None, True)]
+    assert load(str(path)) is lexicon
+    assert not lexicon.types.flags.owndata
 
 
 def test_the_fingerprint_is_of_the_content():
     assert fingerprint({"a": "LOC", "b": "PER"}) == fingerprint({"b": "PER", "a": "LOC"})
-    assert fingerprint({"a": "LOC"}) != fingerprint({"a": "PER"})
+    prints = [
+        fingerprint({"a": "LOC"}),
+        fingerprint({"a": "PER"}),
+        fingerprint({}, ["a"]),
+        fingerprint({"a": "LOC"}, ["a"]),
+    ]
+    assert len(set(prints)) == 4
