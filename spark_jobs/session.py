@@ -28,6 +28,9 @@ from ernie_pipe.errors import InputError, mistake
 from ernie_pipe.progress import Progress
 
 SUMMARY = "task long, summary string"
+# Workers make and drop arrays of some megabytes all the time. By default glibc hands each back to the system and
+# gets it anew, page by page, which costs a fifth of a worker's time; so up to 256 MiB stay with the worker.
+WORKER_ENVIRONMENT = {"MALLOC_TRIM_THRESHOLD_": str(1 << 28), "MALLOC_MMAP_THRESHOLD_": str(1 << 28)}
 # Arrow goes straight through `mapInArrow`: no pandas object is ever made, whatever its version.
 warnings.filterwarnings("ignore", message="PySpark does not yet fully support pandas")
 
@@ -40,6 +43,8 @@ def start(name: str) -> SparkSession:
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     os.environ.setdefault("PYSPARK_DRIVER_PYTHON", sys.executable)
     builder = SparkSession.builder.appName(f"ernie_pipe {name}")
+    for variable, value in WORKER_ENVIRONMENT.items():
+        builder = builder.config(f"spark.executorEnv.{variable}", os.environ.get(variable, value))
     if not submitted:
         builder = (
             builder.master(os.environ.get("SPARK_MASTER", "local[*]"))

@@ -106,7 +106,7 @@ def encode_documents(encoder: Encoder, documents: Documents, *, max_tokens: int,
     restart_units(bits, sentences)
     borders, owners, cuts = cut_passages(sentences, firsts, lasts, bits, max_tokens - 2, tally)
     sentences = np.unique(np.concatenate([sentences, cuts]))
-    _mark_elsewhere(encoding.ids, borders, owners, bits, encoder.size)
+    mark_elsewhere(encoding.ids, borders, owners, bits, encoder.size)
     shift = np.repeat(joined.starts, lasts - firsts).astype(np.int32)
     first_passage = np.searchsorted(owners, owners)
     passage_of = np.searchsorted(borders, sentences, side="right") - 1
@@ -254,7 +254,7 @@ def _word_border(bits: np.ndarray, first: int, limit: int) -> int:
     return limit if found is None else int(found[-1]) + first + 1
 
 
-def _mark_elsewhere(ids: np.ndarray, borders: np.ndarray, owners: np.ndarray, bits: np.ndarray, vocab: int) -> None:
+def mark_elsewhere(ids: np.ndarray, borders: np.ndarray, owners: np.ndarray, bits: np.ndarray, vocab: int) -> None:
     """Set `ELSEWHERE` on tokens that occur in another passage of their document."""
     several = np.flatnonzero(np.bincount(owners, minlength=1) > 1)
     room = max(1, _CELLS // vocab)

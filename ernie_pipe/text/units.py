@@ -8,12 +8,10 @@ entities become word borders. A match that would cut a Latin word, a number or a
 
 import itertools
 import unicodedata
-from array import array
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from operator import itemgetter
 from typing import NamedTuple
 
 import numpy as np
@@ -31,7 +29,6 @@ Entity = tuple[int, int, str, str]
 Given = Sequence[tuple[int, int, str]]
 SOURCES = ("document", "lexicon", "tagger")
 _ZERO_WIDTH_JOINER = 0x200D
-_FIRST, _SECOND = itemgetter(0), itemgetter(1)
 
 
 @dataclass
@@ -152,17 +149,17 @@ class Segmenter:
 
     def _words(self, texts: Sequence[str], joined: Joined, borders: np.ndarray) -> _Entities | None:
         """Mark the engine's borders; return the words of two characters or more that the tagger names."""
-        sizes, names = array("i", [1]), array("B", [0])
+        one, no_name = np.ones(1, dtype=np.uint8), b"\0"
+        sizes, names = [one], [no_name]
         for text in texts:
             if self.tagged_entities:
                 pairs = self.engine.tag(text)
-                sizes.extend(map(len, map(_FIRST, pairs)))
-                names.extend(map(self._tags.__getitem__, map(_SECOND, pairs)))
-                names.append(0)
+                words, tags = [word for word, _ in pairs], [tag for _, tag in pairs]
+                names += (bytes(map(self._tags.__getitem__, tags)), no_name)
             else:
-                sizes.extend(map(len, self.engine.cut(text)))
-            sizes.append(1)
-        ends = np.cumsum(np.frombuffer(sizes, dtype=np.int32), dtype=np.int64) - 1
+                words = self.engine.cut(text)
+            sizes += (_sizes(words), one)
+        ends = np.cumsum(np.concatenate(sizes), dtype=np.int64) - 1
         if ends[-1] != len(joined.codes) + 1:
             raise InputError(f"word engine `{self.engine.name}`: its words joined are not the text; it must keep all")
         borders[ends[:-1]] = True
@@ -170,7 +167,7 @@ class Segmenter:
             raise InputError(f"word engine `{self.engine.name}`: its words joined are not the text; it must keep all")
         if not self.tagged_entities:
             return None
-        kinds = np.frombuffer(names, dtype=np.uint8)
+        kinds = np.frombuffer(b"".join(names), dtype=np.uint8)
         named = np.flatnonzero(kinds)
         starts, stops = ends[named - 1], ends[named]
         long = stops - starts > 1
@@ -250,6 +247,14 @@ class Segmenter:
         return phrases.starts, phrases.ends, int(crossing.sum())
 
 
+def _sizes(words: Sequence[str]) -> np.ndarray:
+    """Return the lengths of words: as bytes, which is fastest, unless one does not fit."""
+    try:
+        return np.frombuffer(bytes(map(len, words)), dtype=np.uint8)
+    except ValueError:
+        return np.fromiter(map(len, words), dtype=np.int64, count=len(words))
+
+
 def _around(borders: np.ndarray, entities: _Entities) -> np.ndarray:
     """Return the entity (they are disjoint) that has each border strictly inside, or −1."""
     if not len(entities.starts):
@@ -321,7 +326,9 @@ def load_segmenter(
     tagged_entities: bool = True,
     rule_phrases: bool = True,
     entity_types: tuple[str, ...] = ENTITY_TYPES,
+    user_dictionary: str | None = None,
 ) -> Segmenter:
-    """Build a segmenter with a compiled lexicon once per process."""
+    """Build a segmenter with a compiled lexicon (and a merged user dictionary) once per process."""
     lexicon = lexicons.load(lexicon_path)
-    return Segmenter(load_engine(engine, hmm=hmm), lexicon, tagged_entities, rule_phrases, entity_types)
+    words = load_engine(engine, hmm=hmm, user_dictionary=user_dictionary)
+    return Segmenter(words, lexicon, tagged_entities, rule_phrases, entity_types)
