@@ -99,7 +99,7 @@ def encode(settings: EncodeSettings, *, overwrite: bool = False) -> manifests.Ma
     if not counts["passages"]:
         raise InputError(f"nothing to encode: 0 passages of {counts['in']} documents in {settings.input}")
     unknown = Counter(manifests.add_up(summary["unknown_texts"] for summary in summaries))
-    _copy_tokenizer(settings.tokenizer, settings.output)
+    copy_tokenizer(settings.tokenizer, settings.output)
     return manifests.commit(
         settings.output,
         manifests.Manifest(
@@ -123,7 +123,7 @@ def encode(settings: EncodeSettings, *, overwrite: bool = False) -> manifests.Ma
     )
 
 
-def _copy_tokenizer(source: str, output: str) -> None:
+def copy_tokenizer(source: str, output: str) -> None:
     """Keep the tokenizer beside the ids it made: training and export need nothing else."""
     for name in TOKENIZER_FILES:
         if (Path(source) / name).is_file():

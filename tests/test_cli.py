@@ -17,7 +17,7 @@ def test_help_lists_every_command_in_one_line(capsys):
     assert cli.run(["--help"]) == 0
     text = capsys.readouterr().out
     for name, function in cli.COMMANDS.items():
-        assert f"  {name:<10}{function.__doc__.splitlines()[0]}\n" in text + "\n"
+        assert f"  {name:<15}{function.__doc__.splitlines()[0]}\n" in text + "\n"
 
 
 def test_help_is_instant_no_heavy_module_is_imported():
@@ -62,6 +62,7 @@ def test_an_unknown_command_is_one_line_with_the_nearest_and_exit_code_2():
         ["segment", "--input", "nowhere", "--output", "o"],
         ["vocab", "--input", "nowhere", "--output", "o"],
         ["encode", "--input", "nowhere", "--tokenizer", "t", "--output", "o"],
+        ["import-ernie1", "--input", "i", "--tokenizer", "nowhere", "--output", "o"],
         ["doctor", "nowhere"],
     ],
 )

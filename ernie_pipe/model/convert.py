@@ -22,11 +22,17 @@ from ernie_pipe.errors import InputError
 from ernie_pipe.model.multitask import MASKING, MultiTaskModel
 from ernie_pipe.model.settings import ModelSettings
 from ernie_pipe.tasks import Task
-from ernie_pipe.text.encode import Encoder, SpecialIds, load_encoder
+from ernie_pipe.text.encode import SPECIAL_TOKENS, Encoder, SpecialIds, load_encoder
+from ernie_pipe.text.vocabulary_files import UNUSED
 
 logger = logging.getLogger(__name__)
 TASK_ROWS = "embeddings.task_type_embeddings.weight"
 SEGMENT_ROWS = "embeddings.token_type_embeddings.weight"
+# First dimension: the vocabulary.
+VOCABULARY_TABLES = (
+    "encoder.embeddings.word_embeddings.weight",
+    *(f"heads.{MASKING}.{name}" for name in ("decoder.weight", "decoder.bias", "bias")),
+)
 
 
 def new_config(settings: ModelSettings, special: SpecialIds, task_names: list[str]) -> ErnieConfig:
@@ -78,16 +84,21 @@ def _source_config(folder: Path) -> Any:
 def from_transformers(
     folder: str, settings: ModelSettings, tasks: Mapping[str, Task], corpus: Encoder
 ) -> MultiTaskModel:
-    """Start from a transformers BERT / ERNIE folder whose vocabulary is that of the `corpus`.
+    """Start from a transformers BERT / ERNIE folder whose vocabulary is that of the `corpus`, or a part of it.
 
     Tasks that the source's config names keep their rows, new ones copy row 0, and a source without task rows gets
-    zeros, so step 0 computes what the source did. What had to be initialised anew is logged.
+    zeros, so step 0 computes what the source did. Tokens that the corpus has beyond the source get rows of their
+    own (see `_grow_rows`). What had to be initialised anew is logged.
     """
     config = adopted_config(folder, settings, list(tasks))
-    _check_vocabulary(folder, corpus)
+    before = load_encoder(folder)
+    _check_vocabulary(folder, before, corpus)
+    config.vocab_size = max(config.vocab_size, corpus.size)
     source, found = _load(folder)
     model = MultiTaskModel(config, tasks)
     state = _from_source(found, source.model_type)
+    if before.vocab != corpus.vocab:
+        _grow_rows(state, before, corpus, config.vocab_size)
     known = getattr(source, "task_names", None) or []
     state["encoder." + TASK_ROWS] = _task_rows(state.get("encoder." + TASK_ROWS), config, known)
     missing, _ = model.load_state_dict(state, strict=False)
@@ -109,13 +120,37 @@ def _load(folder: str) -> tuple[Any, dict[str, Tensor]]:
     return source.config, {name: state[name] for name in state if name not in report["missing_keys"]}
 
 
-def _check_vocabulary(folder: str, corpus: Encoder) -> None:
-    source = load_encoder(folder)
-    if source.vocab != corpus.vocab:
+def _check_vocabulary(folder: str, source: Encoder, corpus: Encoder) -> None:
+    """Refuse a corpus in which a token of the source has another id; `[unused…]` rows may have become tokens."""
+    moved = [token for token, number in source.vocab.items() if corpus.vocab.get(token) != number]
+    if not all(UNUSED.fullmatch(token) for token in moved):
         raise InputError(
             f"the vocabulary of {folder} ({len(source.vocab)} tokens) does not fit the encoded corpus "
-            f"({len(corpus.vocab)} tokens): run `ernie-pipe encode --tokenizer {folder}` first"
+            f"({len(corpus.vocab)} tokens): run `ernie-pipe encode --tokenizer {folder}` first, or extend it with "
+            f"`ernie-pipe vocab --vocab {folder}`"
         )
+
+
+def _grow_rows(state: dict[str, Tensor], source: Encoder, corpus: Encoder, size: int) -> None:
+    """Give the tokens that only `corpus` has rows of their own, in all tables over the vocabulary (in place).
+
+    A new row (and bias) is the mean of those of the pieces that the source cut the token into, or of all its tokens
+    where it did not know one: near what the model computed so far (Gee et al. 2022, Fast Vocabulary Transfer, for
+    Language Model Compression; Hewitt 2021, Initializing New Word Embeddings for Pretrained Language Models).
+    """
+    new = {token: number for token, number in corpus.vocab.items() if source.vocab.get(token) != number}
+    known = [number for token, number in source.vocab.items() if token in corpus.vocab and token not in SPECIAL_TOKENS]
+    origins = {number: source.encode(token).ids.tolist() for token, number in new.items()}
+    for name in VOCABULARY_TABLES:
+        if name not in state:
+            continue
+        before = state[name]
+        mean = before[known].mean(dim=0)
+        state[name] = torch.cat([before, mean.expand(size - len(before), *mean.shape)])
+        for number, pieces in origins.items():
+            cut = pieces and source.unk_id not in pieces
+            state[name][number] = before[pieces].mean(dim=0) if cut else mean
+    logger.info("%d tokens are new to the model: each starts at the mean of its pieces, or of all tokens", len(new))
 
 
 def _from_source(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

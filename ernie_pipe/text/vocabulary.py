@@ -5,9 +5,10 @@ The folder is what transformers' `AutoTokenizer` loads as a `BertTokenizer`.
 
 import json
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable
-from pathlib import Path
+from functools import cache
 
 from tokenizers import Tokenizer, decoders, normalizers, pre_tokenizers, processors, trainers
 from tokenizers.models import WordPiece
@@ -16,22 +17,44 @@ from ernie_pipe.corpus.storage import write_atomic
 from ernie_pipe.errors import InputError
 from ernie_pipe.text.encode import SPECIAL_TOKENS
 
-# Runs of letters, digits and marks that are no CJK ideograph: what WordPiece has to cut.
-_RUNS = re.compile(r"[^\W_㐀-䶿一-鿿豈-﫿\U00020000-\U0002fa1f]+")
+# CJK ideographs that BERT's normalizer isolates, as the inside of a regular expression's class.
+IDEOGRAPHS = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0002a6df\U0002a700-\U0002b81f\U0002f800-\U0002fa1f"
+_LETTER = re.compile(rf"[^\W_{IDEOGRAPHS}]")
 _ALWAYS = "abcdefghijklmnopqrstuvwxyz0123456789"
+# BERT's WordPiece gives up on longer words; of longer runs only so much is counted (marks that fall away included).
+LONGEST_WORD, LONGEST_RUN = 100, 512
 TRAINING_WORDS = 2_000_000
 LETTERS = 1000
+# A piece that comes up less often is hardly learned; its letters, which are always in, do as well.
+MIN_PIECE = 5
+
+
+@cache
+def runs() -> re.Pattern[str]:
+    """What stands between white space, punctuation and ideographs: BERT's words, before they are normalised.
+
+    A separator that is missing here does no harm: every run goes through BERT's own normalizer and splitter later.
+    """
+    normalizer, split = normalizers.BertNormalizer(lowercase=False), pre_tokenizers.BertPreTokenizer()
+    candidates = [chr(code) for code in range(0x10000) if unicodedata.category(chr(code))[0] in "PZ"]
+    candidates += [chr(code) for code in range(0x21, 0x7F) if not chr(code).isalnum()]
+    # The tokenizer's Unicode version is older than Python's: its own answer counts.
+    found = {c for c in candidates if len(split.pre_tokenize_str(normalizer.normalize_str(f"a{c}a"))) > 1}
+    return re.compile(f"[^{re.escape(''.join(sorted(found)))}\t\n\r{IDEOGRAPHS}]+")
 
 
 def count_text(text: str, counts: Counter[str]) -> None:
-    """Add the characters of `text`, and its runs of other scripts as whole strings, to `counts`."""
-    counts.update(_RUNS.sub(" ", text))
-    counts.update(_RUNS.findall(text))
+    """Add to `counts` what BERT's tokenizer keeps apart: ideographs and punctuation, and the runs between them.
+
+    The runs are whole and as they stand in the text, so that the counted strings give the tokens of the text.
+    """
+    counts.update(runs().sub(" ", text))
+    counts.update(run[:LONGEST_RUN] for run in runs().findall(text))
 
 
 def backend(vocab: dict[str, int], *, lowercase: bool) -> Tokenizer:
     """Return BERT's tokenizer over `vocab` (token → id)."""
-    tokenizer = Tokenizer(WordPiece(vocab, unk_token="[UNK]", max_input_chars_per_word=100))
+    tokenizer = Tokenizer(WordPiece(vocab, unk_token="[UNK]", max_input_chars_per_word=LONGEST_WORD))
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=lowercase)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     tokenizer.decoder = decoders.WordPiece(prefix="##")
@@ -64,16 +87,26 @@ def choose(counts: Iterable[tuple[str, int]], *, size: int, coverage: float, low
     return [*fixed, *pieces][:size]
 
 
-def normalised(counts: Iterable[tuple[str, int]], *, lowercase: bool) -> tuple[Counter[str], Counter[str]]:
-    """Split counted strings into single characters and words, as BERT's normalizer leaves them."""
-    normalizer = normalizers.BertNormalizer(lowercase=lowercase)
-    split = pre_tokenizers.BertPreTokenizer()
-    characters: Counter[str] = Counter()
-    words: Counter[str] = Counter()
+def pieces(counts: Iterable[tuple[str, int]], *, lowercase: bool) -> Counter[str]:
+    """Return the counted strings as BERT's normalizer and splitter leave them: what WordPiece is given."""
+    normalizer, split = normalizers.BertNormalizer(lowercase=lowercase), pre_tokenizers.BertPreTokenizer()
+    found: Counter[str] = Counter()
     for string, count in counts:
         for piece, _ in split.pre_tokenize_str(normalizer.normalize_str(string)):
-            (characters if len(piece) == 1 and not _RUNS.fullmatch(piece) else words)[piece] += count
-    return characters, words
+            found[piece] += count
+    return found
+
+
+def is_character(piece: str) -> bool:
+    """Return whether a piece is one ideograph, punctuation mark or symbol: no letter, digit or longer word."""
+    return len(piece) == 1 and not _LETTER.fullmatch(piece)
+
+
+def normalised(counts: Iterable[tuple[str, int]], *, lowercase: bool) -> tuple[Counter[str], Counter[str]]:
+    """Split counted strings into characters (see `is_character`) and words."""
+    found = pieces(counts, lowercase=lowercase)
+    characters = Counter({piece: count for piece, count in found.items() if is_character(piece)})
+    return characters, found - characters
 
 
 def _by_coverage(characters: Counter[str], coverage: float, places: int) -> list[str]:
@@ -106,45 +139,18 @@ def _train_pieces(words: Counter[str], size: int) -> list[str]:
     inner = {letter for word in words for letter in word[1:]}
     trainer = trainers.WordPieceTrainer(
         vocab_size=size,
-        min_frequency=2,
+        min_frequency=MIN_PIECE,
         limit_alphabet=len(alphabet),
         initial_alphabet=alphabet,
         show_progress=False,
         special_tokens=["[UNK]", *(f"##{letter}" for letter in alphabet if letter in inner)],
     )
-    ordered = sorted(words.items(), key=lambda pair: (-pair[1], pair[0]))
+    # Of rows of symbols (◆◆◆◆) only the letters are wanted, not pieces.
+    spelled = {word: count for word, count in words.items() if any(letter.isalnum() for letter in word)}
+    ordered = sorted(spelled.items(), key=lambda pair: (-pair[1], pair[0]))
     tokenizer.train_from_iterator((" ".join([word] * -(-count // scale)) for word, count in ordered), trainer)
     vocab = tokenizer.get_vocab()
     return [piece for piece in sorted(vocab, key=lambda piece: vocab[piece]) if piece != "[UNK]"]
-
-
-def read_vocab(path: str) -> list[str]:
-    """Read a `vocab.txt`: one token a line (BERT), or token and id with a tab between (ERNIE)."""
-    try:
-        lines = Path(path).read_text(encoding="utf-8").split("\n")
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such vocabulary file") from None
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not UTF-8 (byte {error.start})") from None
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
-    tokens: list[str] = []
-    seen: dict[str, int] = {}
-    for number, line in enumerate(lines, start=1):
-        token, tab, given = line.rstrip("\r").partition("\t")
-        if not token and number == len(lines):
-            break
-        if tab and given.strip() != str(number - 1):
-            raise InputError(f"{path}, line {number}: id {given.strip()!r}, expected {number - 1}")
-        if not token or token in seen:
-            what = f"{token!r} stands in line {seen[token]} too" if token else "an empty token"
-            raise InputError(f"{path}, line {number}: {what}; every line needs a token of its own")
-        seen[token] = number
-        tokens.append(token)
-    missing = [token for token in SPECIAL_TOKENS if token not in seen]
-    if missing:
-        raise InputError(f"{path}: lacks {', '.join(missing)}: is it a vocabulary of BERT's or ERNIE's kind?")
-    return tokens
 
 
 def save(tokens: list[str], folder: str, *, lowercase: bool, max_tokens: int = 512) -> Tokenizer:

@@ -19,7 +19,8 @@ from ernie_pipe.model.convert import from_transformers, new_config, write_folder
 from ernie_pipe.model.multitask import MultiTaskModel
 from ernie_pipe.model.settings import ModelSettings
 from ernie_pipe.tasks import find
-from ernie_pipe.text.encode import SpecialIds, load_encoder
+from ernie_pipe.text import vocabulary
+from ernie_pipe.text.encode import SPECIAL_TOKENS, SpecialIds, load_encoder
 from tests.pretrain.building import MICRO, write_tokenizer
 
 TEXT = "哈尔滨是黑龙江的省会，1898年因中东铁路而兴起。"
@@ -169,6 +170,50 @@ def test_weights_that_the_source_lacks_are_not_taken_for_its_own(folders, corpus
 def test_the_pooler_of_the_source_is_kept(folders, corpus, model):
     again = from_transformers(str(folders / "ernie"), SHAPE, tasks_of(NAMES), corpus)
     assert torch.equal(again.encoder.pooler.dense.weight, model.encoder.pooler.dense.weight)
+
+
+@pytest.fixture
+def grow(folders, tmp_path):
+    """The exported folder with `[unused1]` as its last token; a corpus with `new` tokens in its place and behind."""
+
+    def made(new):
+        tokens = (folders / "ernie" / "vocab.txt").read_text(encoding="utf-8").split()
+        source = shutil.copytree(folders / "ernie", tmp_path / "source")
+        vocabulary.save([*tokens[:-1], "[unused1]"], str(source), lowercase=True)
+        vocabulary.save([*tokens[:-1], *new], str(tmp_path / "grown"), lowercase=True)
+        return str(source), load_encoder(str(tmp_path / "grown"))
+
+    return made
+
+
+def test_tokens_that_the_source_lacks_start_at_the_mean_of_their_pieces_or_of_all(grow, model, corpus):
+    folder, grown = grow(["哈a", "ab", "龘"])
+    again = from_transformers(folder, SHAPE, tasks_of(NAMES), grown).eval()
+    assert again.config.vocab_size == grown.size == corpus.size + 2
+    head = again.heads["knowledge_masking"]
+    assert head.decoder.weight is again.encoder.embeddings.word_embeddings.weight
+    for before, after in (
+        (model.encoder.embeddings.word_embeddings.weight, again.encoder.embeddings.word_embeddings.weight),
+        (model.heads["knowledge_masking"].bias, head.bias),
+    ):
+        known = range(len(SPECIAL_TOKENS), corpus.size - 1)
+        pieces = [grown.vocab["a"], grown.vocab["##b"]]
+        assert torch.equal(after[: corpus.size - 1], before[:-1])
+        torch.testing.assert_close(after[corpus.size], before[pieces].mean(0))
+        torch.testing.assert_close(after[corpus.size + 1], before[known].mean(0))
+    assert logits(again, grown).shape[1] == grown.size
+    torch.testing.assert_close(
+        logits(again, grown)[:, : corpus.size - 1], logits(model, corpus)[:, :-1], atol=1e-5, rtol=0
+    )
+
+
+def test_a_grown_model_is_exported_and_starts_again(grow, tmp_path):
+    folder, grown = grow(["ab", "龘"])
+    write_folder(
+        from_transformers(folder, SHAPE, tasks_of(NAMES), grown), tmp_path / "grown", tmp_path / "out", format="ernie"
+    )
+    assert len(load_file(tmp_path / "out" / "model.safetensors")["cls.predictions.bias"]) == grown.size
+    from_transformers(str(tmp_path / "out"), SHAPE, tasks_of(NAMES), grown)
 
 
 def test_a_vocabulary_that_does_not_fit_is_refused(folders, tmp_path):

@@ -3,11 +3,13 @@
 from collections import Counter
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
 from ernie_pipe.errors import InputError
 from ernie_pipe.text.encode import SPECIAL_TOKENS, load_encoder
-from ernie_pipe.text.vocabulary import choose, count_text, read_vocab, save
+from ernie_pipe.text.vocabulary import backend, choose, count_text, pieces, save
 
 TEXT = "哈尔滨是黑龙江的省会。Harbin is the capital of Heilongjiang, café 2023年😀 harbin"
 
@@ -29,6 +31,28 @@ def test_characters_and_runs_are_counted():
     }  # fmt: skip
 
 
+AWKWARD = (
+    "a\u200bb 3×4 café cafe\u0301 10℃ 😀😀 Ａ＿b ガ 한글 \u037e a\u00a0b\u0085c 哈\u0301 "
+    "𠀀\U0002f800 x.y 🏳️‍🌈\ufeff\x00ß 0\ua000"
+)
+
+
+def given_to_wordpiece(text, lowercase):
+    tokenizer = backend({token: number for number, token in enumerate(SPECIAL_TOKENS)}, lowercase=lowercase)
+    return Counter(p for p, _ in tokenizer.pre_tokenizer.pre_tokenize_str(tokenizer.normalizer.normalize_str(text)))
+
+
+@pytest.mark.parametrize("lowercase", [True, False])
+@given(text=st.text() | st.text(alphabet=AWKWARD))
+@example(text=AWKWARD)
+def test_counted_strings_give_what_the_tokenizer_gives_to_wordpiece(text, lowercase):
+    assert pieces(counted(text), lowercase=lowercase) == given_to_wordpiece(text, lowercase)
+
+
+def test_a_run_without_an_end_does_not_fill_the_memory():
+    assert max(map(len, dict(counted("x" * 1_000_000)))) == 512
+
+
 @pytest.mark.parametrize("lowercase", [True, False])
 def test_autotokenizer_gives_the_ids_of_our_encoder(tmp_path, lowercase):
     save(chosen(lowercase=lowercase), str(tmp_path), lowercase=lowercase, max_tokens=128)
@@ -47,6 +71,12 @@ def test_the_choice_is_deterministic_whatever_the_order():
     first = choose(counts, size=4000, coverage=1.0, lowercase=True)
     assert len(first) > 1000
     assert all(choose(reversed(counts), size=4000, coverage=1.0, lowercase=True) == first for _ in range(3))
+
+
+def test_rare_words_and_rows_of_symbols_are_no_pieces_their_letters_are():
+    tokens = chosen("hapax legomenon " + "frequent " * 20 + "◆◆◆◆ " * 20 + "ж " * 3, size=400)
+    assert {"frequent", "◆", "##◆", "ж"} <= set(tokens)
+    assert not {"hapax", "legomenon", "◆◆◆◆"} & set(tokens)
 
 
 def test_special_tokens_come_first_and_nothing_twice():
@@ -72,37 +102,3 @@ def test_the_size_is_kept():
 def test_no_text_no_vocabulary():
     with pytest.raises(InputError, match="the corpus has no characters"):
         chosen(" \n")
-
-
-SPECIAL = "\n".join(SPECIAL_TOKENS)
-
-
-@pytest.mark.parametrize("ending", ["", "\n", "\r\n"])
-def test_vocabularies_of_bert_and_ernie_are_read(write, ending):
-    tokens = [*SPECIAL_TOKENS, "哈", "##a"]
-    breaks = ending or "\n"
-    assert read_vocab(str(write("bert.txt", breaks.join(tokens) + ending))) == tokens
-    numbered = breaks.join(f"{token}\t{number}" for number, token in enumerate(tokens))
-    assert read_vocab(str(write("ernie.txt", numbered + ending))) == tokens
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (f"{SPECIAL}\n哈\n尔\n哈\n", r"v\.txt, line 8: '哈' stands in line 6 too"),
-        (f"{SPECIAL}\n\n哈\n", r"v\.txt, line 6: an empty token"),
-        ("[PAD]\n哈\n", r"v\.txt: lacks \[UNK\], \[CLS\], \[SEP\], \[MASK\]"),
-        ("[PAD]\t0\n[UNK]\t2\n", r"v\.txt, line 2: id '2', expected 1"),
-        ("哈".encode("gb18030"), r"v\.txt: not UTF-8 \(byte 0\)"),
-    ],
-)
-def test_a_bad_vocabulary_is_refused_by_line(write, content, message):
-    with pytest.raises(InputError, match=message):
-        read_vocab(str(write("v.txt", content)))
-
-
-def test_missing_files_and_folders_are_named(tmp_path):
-    with pytest.raises(InputError, match=r"gone\.txt: no such vocabulary file"):
-        read_vocab(str(tmp_path / "gone.txt"))
-    with pytest.raises(InputError, match="cannot be read"):
-        read_vocab(str(tmp_path))
