@@ -19,14 +19,24 @@ def _segment(argv: list[str]) -> int:
     return _job("segment_corpus", argv)
 
 
+def _mine(argv: list[str]) -> int:
+    """Raw or segmented documents → a lexicon of the phrases that they hold."""
+    return _job("mine_lexicon", argv)
+
+
 def _vocab(argv: list[str]) -> int:
-    """Segmented documents → a tokenizer folder (or take a given vocab.txt)."""
+    """Segmented documents → a tokenizer folder; or take, measure and extend a given vocab.txt."""
     return _job("build_vocab", argv)
 
 
 def _encode(argv: list[str]) -> int:
     """Segmented documents + tokenizer → passages for training."""
     return _job("encode_corpus", argv)
+
+
+def _import_ernie1(argv: list[str]) -> int:
+    """Lines of ERNIE 1.0's released pretraining format + tokenizer → passages."""
+    return _job("import_ernie1", argv)
 
 
 def _job(name: str, argv: list[str]) -> int:
@@ -102,9 +112,11 @@ def _demo(argv: list[str]) -> int:
 
 
 COMMANDS: dict[str, Callable[[list[str]], int]] = {
+    "mine": _mine,
     "segment": _segment,
     "vocab": _vocab,
     "encode": _encode,
+    "import-ernie1": _import_ernie1,
     "pretrain": _pretrain,
     "inspect": _inspect,
     "export": _export,
@@ -130,7 +142,7 @@ def run(argv: list[str]) -> int:
 
 
 def _help() -> str:
-    lines = [f"  {name:<10}{(function.__doc__ or '').splitlines()[0]}" for name, function in COMMANDS.items()]
+    lines = [f"  {name:<15}{(function.__doc__ or '').splitlines()[0]}" for name, function in COMMANDS.items()]
     return "\n".join(["usage: ernie-pipe COMMAND …   (ernie-pipe COMMAND --help lists its settings)", "", *lines])
 
 

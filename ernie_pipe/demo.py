@@ -136,12 +136,12 @@ def facts(model: Path, sample: Path) -> list[str]:
     from transformers.utils import logging
 
     from ernie_pipe.report.cloze import cloze, read_facts
-    from ernie_pipe.text.lexicon_files import read_tsv
+    from ernie_pipe.text.lexicon_files import read_lexicons
 
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     known = read_facts(sample / "facts.tsv", sample / "relations.tsv")
-    lexicon = read_tsv([str(sample / "lexicon.tsv")])
+    lexicon = read_lexicons([str(sample / "lexicon.tsv")]).entities
     tokenizer = AutoTokenizer.from_pretrained(model)
     torch.manual_seed(1)
     untrained = AutoModelForMaskedLM.from_config(AutoConfig.from_pretrained(model))

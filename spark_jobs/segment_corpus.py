@@ -8,10 +8,12 @@ In = kept + rejected + duplicate: every record is counted; rejected ones lie in 
 import argparse
 import itertools
 import sys
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import inputs
@@ -25,12 +27,12 @@ from ernie_pipe.corpus import schema
 from ernie_pipe.corpus.writer import ShardWriter, rejected_writer
 from ernie_pipe.errors import InputError
 from ernie_pipe.stopwatch import Stopwatch
-from ernie_pipe.text import document, lexicon_files
+from ernie_pipe.text import document, lexicon_files, user_dictionary
 from ernie_pipe.text import lexicon as lexicons
 from ernie_pipe.text.lexicon_files import LexiconTable
 from ernie_pipe.text.spans import histogram
 from ernie_pipe.text.units import SOURCES, Layers, load_segmenter
-from ernie_pipe.text.words import NAME_TAGS, load_engine
+from ernie_pipe.text.words import NAME_TAGS, WordEngine, load_engine
 
 # Documents that are segmented at once: enough to make one call cheap, few enough for any memory.
 BATCH_CHARACTERS, BATCH_RECORDS = 1 << 19, 4096
@@ -42,12 +44,19 @@ class SegmentSettings(InputSettings):
     output: str = Field(description="folder for the segmented documents")
     engine: str = Field("rjieba", description="word engine: rjieba, jieba or one from an entry point")
     hmm: bool = Field(False, description="let the engine's HMM find new words (many are junk)")
-    lexicon: list[str] = Field(default=[], description="TSV files: surface, type (or PHRASE), optional weight")
+    user_dictionary: list[str] = Field(default=[], description="words for the engine: `word [frequency] [tag]` a line")
+    lexicon: list[str] = Field(
+        default=[], description="FILE (TSV: surface, type or PHRASE, weight), TYPE=FILE (a list) or conll=FILE"
+    )
     entity_types: list[str] = Field(
         default=list(lexicons.ENTITY_TYPES), max_length=255, description="entity types that are known"
     )
     tagged_entities: bool = Field(True, description="take the tagger's nr, ns, nt, nz as entities too")
     rule_phrases: bool = Field(True, description="take numerals with measure words, dates and 《titles》 as phrases")
+
+    short_anywhere: bool = Field(
+        False, description="take lexicon matches of two characters also where no words begin and end"
+    )
 
     @model_validator(mode="after")
     def _knows_what_the_tagger_finds(self) -> "SegmentSettings":
@@ -81,7 +90,8 @@ def segment(settings: SegmentSettings, *, overwrite: bool = False) -> manifests.
     began = time.monotonic()
     splits = inputs.plan(settings, settings.output, settings.entity_types)
     table = lexicon_files.read_lexicons(settings.lexicon, settings.entity_types)
-    engine = load_engine(settings.engine, hmm=settings.hmm)
+    words = user_dictionary.merge(settings.user_dictionary) if settings.user_dictionary else b""
+    engine = _engine(settings, words)
     config = _config(settings, splits, table, engine)
     if manifests.is_done(settings.output, "segmented", config, overwrite=overwrite):
         print(f"{settings.output}: already done with this configuration", file=sys.stderr)
@@ -92,9 +102,9 @@ def segment(settings: SegmentSettings, *, overwrite: bool = False) -> manifests.
     compiled = lexicons.compile_lexicon(table.entities, table.phrases)
     name = session.ship(spark, f"lexicon-{lexicons.fingerprint(table.entities, table.phrases)}.arrow", compiled)
     tasks = inputs.tasks(session, spark, splits, settings.split_mib)
-    options = settings.model_dump(include={"engine", "hmm", "tagged_entities", "rule_phrases"})
-    options["entity_types"] = tuple(settings.entity_types)
-    work = partial(segment_task, output=settings.output, lexicon_name=name, options=options)
+    words_name = session.ship(spark, f"words-{engine.dictionary_hash}.tsv", words) if words else ""
+    options = segmenter_options(settings)
+    work = partial(segment_task, output=settings.output, lexicon_name=name, words_name=words_name, options=options)
     summaries = session.run_tasks(spark, tasks, work, "segment")
     counts = manifests.add_up(summary["counts"] for summary in summaries)
     if not counts["kept"]:
@@ -114,6 +124,14 @@ def segment(settings: SegmentSettings, *, overwrite: bool = False) -> manifests.
     )
 
 
+def _engine(settings: SegmentSettings, words: bytes) -> WordEngine:
+    """Build the engine on the driver, so that it tells its version and what is wrong before Spark starts."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "words.tsv"
+        path.write_bytes(words)
+        return load_engine(settings.engine, hmm=settings.hmm, user_dictionary=str(path) if words else None)
+
+
 def _config(settings: SegmentSettings, splits: list, table: LexiconTable, engine: Any) -> dict[str, Any]:
     """Everything that determines the result."""
     return {
@@ -125,16 +143,26 @@ def _config(settings: SegmentSettings, splits: list, table: LexiconTable, engine
         + lexicons.fingerprint(table.entities, table.phrases),
         "tagged_entities": settings.tagged_entities,
         "rule_phrases": settings.rule_phrases,
+        "short_anywhere": settings.short_anywhere,
         "entity_types": settings.entity_types,
         "split_mib": settings.split_mib,
     }
 
 
-def segment_task(task: dict[str, Any], *, output: str, lexicon_name: str, options: dict[str, Any]) -> dict[str, Any]:
+def segmenter_options(settings: SegmentSettings) -> dict[str, Any]:
+    """Return what `load_segmenter` needs beside the lexicon."""
+    options = settings.model_dump(include={"engine", "hmm", "tagged_entities", "rule_phrases", "short_anywhere"})
+    return {**options, "entity_types": tuple(settings.entity_types)}
+
+
+def segment_task(
+    task: dict[str, Any], *, output: str, lexicon_name: str, options: dict[str, Any], words_name: str = ""
+) -> dict[str, Any]:
     """Segment the task's splits into one shard (and one of rejected records); returns the summary."""
     from pyspark import SparkFiles
 
-    segmenter = load_segmenter(SparkFiles.get(lexicon_name), **options)
+    words = SparkFiles.get(words_name) if words_name else None
+    segmenter = load_segmenter(SparkFiles.get(lexicon_name), user_dictionary=words, **options)
     watch = Stopwatch()
     kept = ShardWriter(output, task["number"], "parquet", schema.SEGMENTED)
     rejected = rejected_writer(output, task["number"])

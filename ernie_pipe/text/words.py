@@ -1,12 +1,19 @@
-"""Word engines behind one protocol: `rjieba` (default), `jieba`; others by the entry point `ernie_pipe.words`."""
+"""Word engines behind one protocol: `rjieba` (default), `jieba`; others by the entry point `ernie_pipe.words`.
+
+An engine takes text and gives its words, and with `tag` their parts of speech. A user dictionary is a file of words
+that an engine knows besides its own (`ernie_pipe.text.user_dictionary` makes it from the user's files).
+"""
 
 import hashlib
+import inspect
 import logging
 from collections.abc import Callable
 from importlib import metadata, resources
+from pathlib import Path
 from typing import Protocol
 
 from ernie_pipe.errors import InputError
+from ernie_pipe.text import user_dictionary as users
 
 ENTRY_POINTS = "ernie_pipe.words"
 # jieba's part-of-speech names that stand for named entities (nr person, ns place, nt organisation, nz other).
@@ -14,7 +21,10 @@ NAME_TAGS = {"nr": "PER", "nrfg": "PER", "nrt": "PER", "ns": "LOC", "nt": "ORG",
 
 
 class WordEngine(Protocol):
-    """Cuts text into words. The words of `cut` and of `tag` joined again are exactly the text."""
+    """Cuts text into words. The words of `cut` and of `tag` joined again are exactly the text.
+
+    `dictionary_hash` changes whenever the words could: it covers the user dictionary too.
+    """
 
     name: str
     version: str
@@ -27,24 +37,22 @@ class WordEngine(Protocol):
         """Return (word, part of speech); only the names in `NAME_TAGS` are looked at."""
 
 
-def _dictionary_hash() -> str:
-    data = resources.files("jieba").joinpath("dict.txt").read_bytes()
-    return hashlib.blake2b(data, digest_size=8).hexdigest()
-
-
 class RJieba:
     """jieba's algorithm and dictionary in Rust: with the HMM off the same words as jieba, 20 times faster."""
 
     name = "rjieba"
 
-    def __init__(self, *, hmm: bool = False) -> None:
+    def __init__(self, *, hmm: bool = False, user_dictionary: str | None = None) -> None:
         import rjieba
 
         self._engine = rjieba.Jieba()
         self._hmm = hmm
         self.version = metadata.version("rjieba")
         # The dictionary is compiled into the extension: its version names it.
-        self.dictionary_hash = f"rjieba-{self.version}"
+        self.dictionary_hash = _with_user_dictionary(f"rjieba-{self.version}", user_dictionary)
+        if user_dictionary:
+            for word, frequency, tag in users.entries(user_dictionary):
+                self._engine.add_word(word, frequency, tag)
 
     def cut(self, text: str) -> list[str]:
         return self._engine.cut(text, self._hmm)
@@ -58,7 +66,7 @@ class Jieba:
 
     name = "jieba"
 
-    def __init__(self, *, hmm: bool = False) -> None:
+    def __init__(self, *, hmm: bool = False, user_dictionary: str | None = None) -> None:
         import jieba
         import jieba.posseg
 
@@ -67,13 +75,36 @@ class Jieba:
         self._tagger = jieba.posseg.POSTokenizer(self._tokenizer)
         self._hmm = hmm
         self.version = metadata.version("jieba")
-        self.dictionary_hash = _dictionary_hash()
+        own = resources.files("jieba").joinpath("dict.txt").read_bytes()
+        self.dictionary_hash = _with_user_dictionary(_hash(own), user_dictionary)
+        if user_dictionary:
+            self._add(user_dictionary)
+
+    def _add(self, path: str) -> None:
+        """Do what `add_word` does, but take a replaced frequency out of the total, as rjieba does."""
+        tokenizer = self._tokenizer
+        tokenizer.initialize()
+        frequencies = tokenizer.FREQ
+        for word, frequency, tag in users.entries(path):
+            tokenizer.total += frequency - frequencies.get(word, 0)
+            frequencies[word] = frequency
+            tokenizer.user_word_tag_tab[word] = tag
+            for end in range(1, len(word)):
+                frequencies.setdefault(word[:end], 0)
 
     def cut(self, text: str) -> list[str]:
         return self._tokenizer.lcut(text, HMM=self._hmm)
 
     def tag(self, text: str) -> list[tuple[str, str]]:
         return [(pair.word, pair.flag) for pair in self._tagger.lcut(text, HMM=self._hmm)]
+
+
+def _with_user_dictionary(own: str, path: str | None) -> str:
+    return f"{own}+{_hash(Path(path).read_bytes())}" if path else own
+
+
+def _hash(data: bytes) -> str:
+    return hashlib.blake2b(data, digest_size=8).hexdigest()
 
 
 _BUILT_IN: dict[str, Callable[..., WordEngine]] = {"rjieba": RJieba, "jieba": Jieba}
@@ -84,11 +115,30 @@ def engine_names() -> list[str]:
     return [*_BUILT_IN, *(point.name for point in metadata.entry_points(group=ENTRY_POINTS))]
 
 
-def load_engine(name: str, *, hmm: bool = False) -> WordEngine:
-    """Build the engine `name`; `InputError` lists the known names when there is none."""
-    if name in _BUILT_IN:
-        return _BUILT_IN[name](hmm=hmm)
+def load_engine(name: str, *, hmm: bool = False, user_dictionary: str | None = None) -> WordEngine:
+    """Build the engine `name`, with the words of a file that `user_dictionary.merge` made.
+
+    `InputError`: no engine has this name (it lists those there are), it cannot be imported, or it takes no
+    user dictionary.
+    """
+    factory = _BUILT_IN.get(name) or _from_entry_point(name)
+    if not user_dictionary:
+        return factory(hmm=hmm)
+    if not _takes(factory, "user_dictionary"):
+        raise InputError(f"word engine `{name}` takes no user dictionary: leave --user-dictionary out")
+    return factory(hmm=hmm, user_dictionary=user_dictionary)
+
+
+def _from_entry_point(name: str) -> Callable[..., WordEngine]:
     for point in metadata.entry_points(group=ENTRY_POINTS):
         if point.name == name:
-            return point.load()(hmm=hmm)
+            try:
+                return point.load()
+            except (ImportError, AttributeError) as error:
+                raise InputError(f"word engine `{name}`: {point.value} cannot be imported: {error}") from error
     raise InputError(f"unknown word engine `{name}`; known: {', '.join(engine_names())}")
+
+
+def _takes(factory: Callable[..., WordEngine], parameter: str) -> bool:
+    known = inspect.signature(factory).parameters
+    return parameter in known or any(found.kind is found.VAR_KEYWORD for found in known.values())

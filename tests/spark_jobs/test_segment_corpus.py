@@ -62,6 +62,16 @@ def test_rejected_records_are_kept_with_their_reason(raw, tmp_path):
     }  # fmt: skip
 
 
+def test_a_user_dictionary_reaches_the_workers_and_the_manifest(write, tmp_path):
+    path, words = write("a.txt", "要云端算力。"), write("words.txt", "云端算力 9 nz\n")
+    plain = run(tmp_path, "--input", path, name="plain")
+    made = run(tmp_path, "--input", path, "--user-dictionary", words)
+    (row,) = rows(tmp_path / "segmented")
+    assert [row["text"][word["start"] : word["end"]] for word in row["words"]] == ["要", "云端算力", "。"]
+    assert [entity["type"] for entity in row["entities"]] == ["MISC"]
+    assert made.config["dictionary"] != plain.config["dictionary"]
+
+
 def test_entities_come_from_document_lexicon_and_tagger(write, tmp_path):
     path = write("a.jsonl", json.dumps({**GOOD, "text": GOOD["text"] + "他去上海。"}))
     lexicon = write("l.tsv", "上海\tORG\n黑龙江\tORG\n省会\tPHRASE\n")
@@ -97,7 +107,7 @@ def test_a_changed_input_is_another_configuration(raw, write, tmp_path):
 
 
 def test_a_failed_attempt_leaves_no_result_and_does_no_harm(raw, tmp_path, monkeypatch):
-    def work(task, *, output, lexicon_name, options):
+    def work(task, *, output, **_):
         folder = Path(output)
         folder.mkdir(exist_ok=True)
         (folder / "part-00000-0000dead.parquet").write_bytes(b"half")
@@ -140,7 +150,7 @@ def test_an_empty_corpus_is_a_clear_error(write, tmp_path, content, message):
         (["--input", "{tmp}"], r"--output .*/out lies in the input .*: choose another place"),
         (["--input", __file__, "--encoding", "gbk8"], "`encoding`: unknown encoding 'gbk8'"),
         (["--input", __file__, "--engine", "pkuseg"], "unknown word engine `pkuseg`"),
-        (["--input", __file__, "--lexicon", "{tmp}/gone.tsv"], r"gone\.tsv: no such lexicon file"),
+        (["--input", __file__, "--lexicon", "{tmp}/gone.tsv"], r"gone\.tsv: no such file"),
         (
             ["--input", "{tmp}", "--set", "entity_types=[PER]"],
             "entity_types lacks LOC, MISC, ORG, which tagged_entities finds",

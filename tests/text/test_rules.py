@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ernie_pipe.text.borders import cuts_latin
 from ernie_pipe.text.rules import TITLE_LIMIT, find_rule_phrases
-from ernie_pipe.text.units import cuts_latin
 
 QUANTITIES = """
 三十五个 1,200公里 ３５％ 12.5% 两千多名 第三届 第一次 20万元 十几年 3.5亿美元 数十年 数百万人 几千年 百余名

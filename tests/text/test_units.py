@@ -3,12 +3,15 @@
 import itertools
 import time
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ernie_pipe.errors import InputError
+from ernie_pipe.text.borders import cuts_latin
 from ernie_pipe.text.lexicon import compile_lexicon, from_bytes
-from ernie_pipe.text.units import Segmenter, cuts_latin
+from ernie_pipe.text.units import Segmenter
 from ernie_pipe.text.words import load_engine
 
 LEXICON = {
@@ -78,11 +81,12 @@ def test_the_document_wins_over_the_lexicon_over_the_tagger(engine):
 
 def test_a_phrase_yields_where_it_crosses_an_entity_only(engine):
     text = "是黑龙江的省会有冰雪大世界"
-    units = segmenter(engine, LEXICON, tagged_entities=False).units(text)
+    anywhere = {"tagged_entities": False, "short_anywhere": True}
+    units = segmenter(engine, LEXICON, **anywhere).units(text)
     assert [text[start:end] for start, end in units.phrases] == ["省会", "冰雪"]
     assert units.yielded == 2
     shorter = {surface: kind for surface, kind in LEXICON.items() if surface != "是黑"}
-    assert segmenter(engine, shorter, tagged_entities=False).units(text).yielded == 1
+    assert segmenter(engine, shorter, **anywhere).units(text).yielded == 1
 
 
 def test_a_phrase_may_hold_whole_entities(engine):
@@ -103,7 +107,53 @@ def test_latin_words_and_numbers_are_not_cut(engine, text, found):
 def test_borders_of_units_cut_words(engine):
     text = "中华人民共和国"
     assert segmenter(engine, {}).units(text).word_bounds.tolist() == [[0, 7]]
-    assert segmenter(engine, {"华人": "PHRASE"}).units(text).word_bounds.tolist() == [[0, 1], [1, 3], [3, 7]]
+    assert segmenter(engine, {"华人民": "PHRASE"}).units(text).word_bounds.tolist() == [[0, 1], [1, 4], [4, 7]]
+
+
+def test_a_match_of_two_characters_stands_on_words(engine):
+    text = "中华人民共和国的人民"
+    units = segmenter(engine, {"华人": "LOC", "人民": "ORG"}, tagged_entities=False).units(text)
+    assert (units.entities, units.refused) == ([(8, 10, "ORG", "lexicon")], 2)
+    anywhere = segmenter(engine, {"华人": "LOC", "人民": "ORG"}, tagged_entities=False, short_anywhere=True).units(text)
+    assert [text[start:end] for start, end, *_ in anywhere.entities] == ["华人", "人民"]
+    assert [source for *_, source in segmenter(engine, {}).units(text, [(1, 3, "LOC")]).entities] == ["document"]
+
+
+def test_of_overlapping_given_entities_the_first_then_the_longest_stands(engine):
+    given_spans = [(0, 2, "PER"), (0, 3, "LOC"), (2, 5, "ORG"), (4, 7, "ORG")]
+    units = segmenter(engine, {}, tagged_entities=False).units("哈尔滨是黑龙江", given_spans)
+    assert units.entities == [(0, 3, "LOC", "document"), (4, 7, "ORG", "document")]
+    assert units.yielded == 2
+
+
+@pytest.mark.parametrize("words", [["哈尔滨"], ["哈尔滨", "是", "是"], ["哈尔滨是哈", "尔滨是"]])
+def test_an_engine_that_loses_characters_is_named(words):
+    class Lossy:
+        name = "lossy"
+
+        def cut(self, text):
+            return words if text else []
+
+    with pytest.raises(InputError, match="word engine `lossy`: its words joined are not the text"):
+        Segmenter(Lossy(), tagged_entities=False).segment(["哈尔滨是", "哈尔滨是"])
+
+
+def test_joined_characters_and_decimals_are_not_cut(engine):
+    lexicon = {"5亿": "TERM", "👩是": "MISC", "哈e": "LOC"}
+    units = segmenter(engine, lexicon, tagged_entities=False, short_anywhere=True)
+    found = units.segment(["3.5亿", "👨\u200d👩是", "哈e\u0301", "，5亿"])
+    assert np.diff(found.entities.offsets).tolist() == [0, 0, 0, 1]
+    assert found.refused == 3
+
+
+def test_texts_at_once_are_segmented_each_as_alone(engine):
+    texts = ["哈尔滨是黑龙江的省会。", "", "冰雪大世界\n很冷。", "“", "”他说。AI"]
+    both = segmenter(engine, LEXICON)
+    together = both.segment(texts)
+    for number, text in enumerate(texts):
+        alone = both.segment([text])
+        for layer in ("sentences", "words", "phrases", "entities"):
+            assert getattr(together, layer).of(number).tolist() == getattr(alone, layer).bounds.tolist()
 
 
 class Names:
