@@ -43,7 +43,7 @@ from ernie_pipe.text.units import load_segmenter
 
 ROUNDS = 5
 ENTRIES = 180_000
-ENOUGH = 8_000_000
+ENOUGH = 24_000_000
 
 
 def main() -> int:

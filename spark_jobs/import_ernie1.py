@@ -28,7 +28,7 @@ from ernie_pipe.stopwatch import Stopwatch
 from ernie_pipe.text.document import ROLES, Rejected, Unusable
 from ernie_pipe.text.encode import SpecialIds, load_encoder
 from ernie_pipe.text.passages import UNIT_BITS, Documents, Tally
-from ernie_pipe.text.spans import Spans
+from ernie_pipe.text.spans import Places, Spans
 
 # Lines of each file that are looked at before Spark starts: is this the vocabulary that made them?
 PROBED = 100
@@ -234,10 +234,12 @@ def _parse(
 
 def _documents(ids: list[str], source: str) -> Documents:
     """Return documents of which only ids and source are known."""
-    none = Spans(np.zeros((0, 2), dtype=np.int32), np.zeros(len(ids) + 1, dtype=np.int32))
+    offsets = np.zeros(len(ids) + 1, dtype=np.int32)
+    none = Spans(np.zeros((0, 2), dtype=np.int32), offsets)
     return Documents(
         ids=ids, sources=[source] * len(ids), labels=[None] * len(ids), texts=[""] * len(ids), sentences=none,
-        words=none, phrases=none, entities=none, entity_types=np.zeros(0, np.uint8), segments=[[] for _ in ids],
+        words=Places(offsets[:0], offsets), phrases=none, entities=none, entity_types=np.zeros(0, np.uint8),
+        segments=[[] for _ in ids],
     )  # fmt: skip
 
 

@@ -5,6 +5,7 @@ attempt-unique names and only a manifest commits them, so retried and speculativ
 """
 
 import atexit
+import gc
 import json
 import logging
 import os
@@ -112,6 +113,8 @@ def run_tasks(
             yield pa.RecordBatch.from_pydict({"task": numbers, "summary": [summary(number) for number in numbers]})
 
     def summary(number: int) -> str:
+        # Engines and lexicons stay as long as the worker: the collector need not walk over them again and again.
+        gc.freeze()
         try:
             return json.dumps(work(listed[number]), ensure_ascii=False)
         except InputError as error:

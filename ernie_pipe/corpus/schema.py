@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from ernie_pipe.text.document import ROLES, Record, Rejected
 from ernie_pipe.text.passages import Documents, PassageBatch
-from ernie_pipe.text.spans import Spans
+from ernie_pipe.text.spans import Places, Spans
 from ernie_pipe.text.units import SOURCES, Layers
 
 _SPAN = pa.struct([("start", pa.int32()), ("end", pa.int32())])
@@ -24,7 +24,8 @@ SEGMENTED = pa.schema(
         ("label", pa.string()),
         ("text", pa.string()),
         ("sentences", pa.list_(_SPAN)),
-        ("words", pa.list_(_SPAN)),
+        # Where each word begins: it ends where the next one or white space does.
+        ("words", pa.list_(pa.int32())),
         ("phrases", pa.list_(_SPAN)),
         ("entities", pa.list_(_ENTITY)),
         ("segments", pa.list_(pa.struct([("start", pa.int32()), ("role", pa.string())]))),
@@ -84,7 +85,7 @@ def segmented_batch(records: Sequence[Record], layers: Layers, type_names: Seque
         pa.array([record.label for record in records], pa.string()),
         pa.array([record.text for record in records], pa.string()),
         _spans(layers.sentences, _SPAN),
-        _spans(layers.words, _SPAN),
+        _lists(layers.words.offsets, pa.array(np.ascontiguousarray(layers.words.bounds[:, 0]))),
         _spans(layers.phrases, _SPAN),
         _spans(layers.entities, _ENTITY, type=kinds, source=sources),
         pa.array(
@@ -97,7 +98,7 @@ def segmented_batch(records: Sequence[Record], layers: Layers, type_names: Seque
 
 def read_documents(batch: pa.RecordBatch, type_ids: Mapping[str, int]) -> Documents:
     """Documents from the columns of a batch; `type_ids` numbers the entity types."""
-    spans = {name: _read_spans(batch.column(name)) for name in ("sentences", "words", "phrases", "entities")}
+    spans = {name: _read_spans(batch.column(name)) for name in ("sentences", "phrases", "entities")}
     kinds = batch.column("entities").flatten().field("type").dictionary_encode()
     ids = np.array([type_ids[kind] for kind in kinds.dictionary.to_pylist()], dtype=np.uint8)
     return Documents(
@@ -105,6 +106,7 @@ def read_documents(batch: pa.RecordBatch, type_ids: Mapping[str, int]) -> Docume
         sources=batch.column("source").to_pylist(),
         labels=batch.column("label").to_pylist(),
         texts=batch.column("text").to_pylist(),
+        words=Places(batch.column("words").flatten().to_numpy(), _offsets(batch.column("words"))),
         entity_types=ids[kinds.indices.to_numpy()],
         segments=[
             [(segment["start"], segment["role"]) for segment in segments]
@@ -117,8 +119,12 @@ def read_documents(batch: pa.RecordBatch, type_ids: Mapping[str, int]) -> Docume
 def _read_spans(column: pa.ListArray) -> Spans:
     values = column.flatten()
     bounds = np.stack([values.field(name).to_numpy() for name in ("start", "end")], axis=1)
+    return Spans(bounds, _offsets(column))
+
+
+def _offsets(column: pa.ListArray) -> np.ndarray:
     offsets = column.offsets.to_numpy()
-    return Spans(bounds, offsets - offsets[0])
+    return offsets - offsets[0]
 
 
 def rejected_batch(rows: Iterable[Rejected]) -> pa.RecordBatch:

@@ -92,8 +92,9 @@ def _leaves(columns: pa.Schema) -> Iterator[tuple[str, pa.DataType]]:
     """Yield Parquet's name and the type of every column of values."""
     for field in columns:
         if pa.types.is_list(field.type):
-            inner = field.type.value_type
-            yield from ((f"{field.name}.list.element.{part.name}", part.type) for part in inner)
+            inner, name = field.type.value_type, f"{field.name}.list.element"
+            parts = inner if pa.types.is_struct(inner) else []
+            yield from [(f"{name}.{part.name}", part.type) for part in parts] or [(name, inner)]
         else:
             yield field.name, field.type
 

@@ -302,8 +302,11 @@ def _finish(split: Split, doc_id: str, row: dict[str, Any]) -> Record:
     if not isinstance(text, str):
         found = "nothing" if text is None else f"a {type(text).__name__}"
         raise Unusable("no text", f"the field `{split.text_field}` holds {found}; fields: {', '.join(map(str, row))}")
-    repaired = len(_SURROGATES.findall(text))
-    if repaired:
+    repaired = 0
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        repaired = len(_SURROGATES.findall(text))
         text = _clean(text)
     if not segments:
         # Offsets that came along must stay true: there no character may go.

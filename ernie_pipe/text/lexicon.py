@@ -74,7 +74,7 @@ class Lexicon:
         # The filter by two characters is asked at every place: in 32 bits, and hashes are made for what it leaves.
         known = letters > 0
         masks = self._pair_masks[_pair_slots(letters[:-1], letters[1:], len(self._pair_masks))]
-        at = np.flatnonzero(masks)
+        at = np.flatnonzero(masks != 0)
         masks = masks[at]
         hashes = _term(letters[at], 0) + _term(letters[at + 1], 1)
         for length in range(2, max(self._lengths) + 1):
@@ -241,8 +241,9 @@ def _length_masks(slots: np.ndarray, sizes: np.ndarray, table_size: int) -> np.n
 
 
 def _table_size(prefixes: np.ndarray) -> int:
-    """Return a power of two above the number of different prefixes, twice."""
-    return 1 << min(31, (2 * len(np.unique(prefixes))).bit_length())
+    """Return a power of two, roomy for the prefixes: fewer places of a text pass a filter, at some memory."""
+    number = len(np.unique(prefixes))
+    return 1 << ((2 if number > 1 << 18 else 8) * number).bit_length()
 
 
 def _filters(spelled: np.ndarray, starts: np.ndarray, sizes: np.ndarray) -> dict[str, np.ndarray]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ernie_pipe.text.encode import Encoder, Encoding
-from ernie_pipe.text.spans import Joined, Spans, histogram
+from ernie_pipe.text.spans import Joined, Places, Spans, histogram
 
 WORD_START, PHRASE_START, ENTITY_START = 1, 2, 4
 IN_PHRASE, IN_ENTITY, CAPITALISED, ELSEWHERE = 8, 16, 32, 64
@@ -37,7 +37,7 @@ _CELLS = 1 << 20
 class Documents:
     """A batch of D segmented documents; `entity_types` (uint8) are ids from 1, one an entity.
 
-    `segments` are (character, role) where a dialogue turn, query or title begins.
+    `words` are where each word begins; `segments` are (character, role) where a dialogue turn, query or title begins.
     """
 
     ids: list[str]
@@ -45,7 +45,7 @@ class Documents:
     labels: list[str | None]
     texts: list[str]
     sentences: Spans
-    words: Spans
+    words: Places
     phrases: Spans
     entities: Spans
     entity_types: np.ndarray
@@ -99,7 +99,12 @@ def encode_documents(encoder: Encoder, documents: Documents, *, max_tokens: int,
     tokens_before = _tokens_before(encoding.starts, len(joined.codes))
     firsts, lasts = tokens_before[joined.starts], tokens_before[joined.ends]
     _count_unknown(encoding, joined, encoder.unk_id, tally)
-    spans = {level: joined.shifted(getattr(documents, name)) for level, name in _LAYERS.items()}
+    words = joined.shifted_places(documents.words)
+    spans = {
+        "word": (words, np.append(words[1:], len(joined.codes))),
+        "phrase": joined.shifted(documents.phrases),
+        "entity": joined.shifted(documents.entities),
+    }
     bits, types = unit_bits(encoding, tokens_before, spans, documents.entity_types, tally)
     bits |= _IS_UPPER[joined.codes[encoding.starts]] * np.uint8(CAPITALISED)
     sentences = _sentence_starts(tokens_before, joined, documents.sentences, firsts, lasts, tally)
@@ -123,9 +128,6 @@ def encode_documents(encoder: Encoder, documents: Documents, *, max_tokens: int,
         sentence_offsets=np.searchsorted(sentences, borders),
         segments=_segments(documents.segments, joined, tokens_before, borders, owners),
     )
-
-
-_LAYERS = {"word": "words", "phrase": "phrases", "entity": "entities"}
 
 
 def _tokens_before(starts: np.ndarray, size: int) -> np.ndarray:

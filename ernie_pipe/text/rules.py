@@ -74,8 +74,11 @@ _LEADS = {
 
 
 def _any_of(words: str) -> str:
-    """Return an alternation of words, the longest first."""
-    return "|".join(re.escape(word) for word in sorted(words.split(), key=len, reverse=True))
+    """Return an alternation of words, the longest first, those with the same first character together."""
+    rests: dict[str, list[str]] = {}
+    for word in sorted(words.split(), key=len, reverse=True):
+        rests.setdefault(word[0], []).append(re.escape(word[1:]))
+    return "|".join(f"{re.escape(first)}(?:{'|'.join(found)})" for first, found in rests.items())
 
 
 def _measures(characters: str) -> str:

@@ -46,6 +46,18 @@ class Spans:
         return self.bounds[:, 1] - self.bounds[:, 0]
 
 
+@dataclass(frozen=True)
+class Places:
+    """Single characters of D documents: those of document d are `at[offsets[d]:offsets[d + 1]]` (int32, sorted)."""
+
+    at: np.ndarray
+    offsets: np.ndarray
+
+    def of(self, document: int) -> np.ndarray:
+        """Return those of one document."""
+        return self.at[self.offsets[document] : self.offsets[document + 1]]
+
+
 class Joined:
     """Texts joined by `SEPARATOR`: `text`, its `codes`, and (D) `starts` and `ends` of the documents in it."""
 
@@ -73,6 +85,10 @@ class Joined:
         """Return the starts and ends, in the joined text, of spans of the documents."""
         shift = np.repeat(self.starts, np.diff(spans.offsets))
         return spans.bounds[:, 0] + shift, spans.bounds[:, 1] + shift
+
+    def shifted_places(self, places: Places) -> np.ndarray:
+        """Return where, in the joined text, places of the documents are."""
+        return places.at + np.repeat(self.starts, np.diff(places.offsets))
 
 
 def histogram(lengths: np.ndarray) -> Counter[str]:

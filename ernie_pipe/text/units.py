@@ -23,7 +23,7 @@ from ernie_pipe.text.borders import cut_places
 from ernie_pipe.text.lexicon import ENTITY_TYPES, Lexicon, Matches, Span, leftmost_longest
 from ernie_pipe.text.rules import find_rule_phrases
 from ernie_pipe.text.sentences import sentence_spans
-from ernie_pipe.text.spans import IS_SPACE, Joined, Spans
+from ernie_pipe.text.spans import IS_SPACE, SEPARATOR, Joined, Spans
 from ernie_pipe.text.words import NAME_TAGS, WordEngine, load_engine
 
 Entity = tuple[int, int, str, str]
@@ -161,17 +161,18 @@ class Segmenter:
 
     def _words(self, texts: Sequence[str], joined: Joined, borders: np.ndarray) -> Entities:
         """Mark the engine's borders; return the words of two characters or more that the tagger names."""
-        one, no_name = np.ones(1, dtype=np.uint8), b"\0"
-        sizes, names = [one], [no_name]
+        sizes, names = _Sizes(), bytearray(1)
+        sizes.add([SEPARATOR])
         for text in texts:
             if self.tagged_entities:
                 pairs = self.engine.tag(text)
-                words = list(map(_WORD, pairs))
-                names += (bytes(map(self._tags.__getitem__, map(_TAG, pairs))), no_name)
+                sizes.add(list(map(_WORD, pairs)))
+                names += bytes(map(self._tags.__getitem__, map(_TAG, pairs)))
+                names.append(0)
             else:
-                words = self.engine.cut(text)
-            sizes += (_sizes(words), one)
-        ends = np.cumsum(np.concatenate(sizes), dtype=np.int64) - 1
+                sizes.add(self.engine.cut(text))
+            sizes.add([SEPARATOR])
+        ends = np.cumsum(sizes.array(), dtype=np.int64) - 1
         whole = ends[-1] == len(joined.codes) + 1
         if whole:
             borders[ends[:-1]] = True
@@ -179,7 +180,7 @@ class Segmenter:
             raise InputError(f"word engine `{self.engine.name}`: its words joined are not the text; it must keep all")
         if not self.tagged_entities:
             return Entities.none()
-        kinds = np.frombuffer(b"".join(names), dtype=np.uint8)
+        kinds = np.frombuffer(names, dtype=np.uint8)
         named = np.flatnonzero(kinds)
         starts, stops = ends[named - 1], ends[named]
         long = stops - starts > 1
@@ -235,6 +236,8 @@ class _Claimed(NamedTuple):
 
 def _claim(found: Entities, cuts: np.ndarray, claimed: np.ndarray) -> _Claimed:
     """Take the entities (by start) that cut nothing and overlap none taken before; mark their characters."""
+    if not len(found.starts):
+        return _Claimed(found, refused=0, yielded=0)
     whole = ~(cuts[found.starts] | cuts[found.ends])
     kept = found.of(whole)
     free = _free(claimed, kept.starts, kept.ends)
@@ -252,12 +255,26 @@ def _merged(sources: Sequence[Entities]) -> tuple[Entities, np.ndarray]:
     return Entities(starts[order], ends[order], types[order]), numbers[order]
 
 
-def _sizes(words: Sequence[str]) -> np.ndarray:
-    """Return the lengths of words: as bytes, which is fastest, unless one does not fit."""
-    try:
-        return np.frombuffer(bytes(map(len, words)), dtype=np.uint8)
-    except ValueError:
-        return np.fromiter(map(len, words), dtype=np.int64, count=len(words))
+class _Sizes:
+    """The lengths of many words, one byte each, which is what Python collects fastest; longer ones are apart."""
+
+    def __init__(self) -> None:
+        self._bytes = bytearray()
+        self._long: dict[int, int] = {}
+
+    def add(self, words: Sequence[str]) -> None:
+        try:
+            self._bytes += bytes(map(len, words))
+        except ValueError:
+            self._long |= {len(self._bytes) + at: len(word) for at, word in enumerate(words) if len(word) > 255}
+            self._bytes += bytes(len(word) % 256 for word in words)
+
+    def array(self) -> np.ndarray:
+        sizes = np.frombuffer(self._bytes, dtype=np.uint8)
+        if self._long:
+            sizes = sizes.astype(np.int64)
+            sizes[list(self._long)] = list(self._long.values())
+        return sizes
 
 
 def _crosses(starts: np.ndarray, ends: np.ndarray, entities: Entities) -> np.ndarray:
@@ -295,10 +312,13 @@ def _between(borders: np.ndarray, codes: np.ndarray) -> tuple[np.ndarray, np.nda
     """Return starts and ends of what lies between borders and is not all white space."""
     places = np.flatnonzero(borders)
     starts, ends = places[:-1], places[1:]
-    blank = np.zeros(len(starts), dtype=bool)
-    if len(starts):
-        blank = np.logical_and.reduceat(IS_SPACE[codes], starts)
-    return starts[~blank], ends[~blank]
+    # What begins with white space is blank up to the next visible character.
+    leading = np.flatnonzero(IS_SPACE[codes[starts]])
+    visible = np.append(np.flatnonzero(~IS_SPACE[codes]), len(codes))
+    blank = visible[np.searchsorted(visible, starts[leading])] >= ends[leading]
+    kept = np.ones(len(starts), dtype=bool)
+    kept[leading[blank]] = False
+    return starts[kept], ends[kept]
 
 
 @lru_cache(maxsize=2)

@@ -13,7 +13,7 @@ from ernie_pipe.corpus.reader import Passages
 from ernie_pipe.corpus.writer import ShardWriter
 from ernie_pipe.errors import InputError
 from ernie_pipe.text.passages import Documents, PassageBatch
-from ernie_pipe.text.spans import Spans
+from ernie_pipe.text.spans import Places, Spans
 
 BATCH_ROWS = 3
 EMPTY = Spans(np.zeros((0, 2), np.int32), np.zeros(2, np.int32))
@@ -37,7 +37,16 @@ def rows(document, source, sizes):
         [[(0, "query")] for _ in sizes],
     )  # fmt: skip
     document_row = Documents(
-        [str(document)], [source], [None], [""], EMPTY, EMPTY, EMPTY, EMPTY, np.zeros(0, np.uint8), [[]]
+        [str(document)],
+        [source],
+        [None],
+        [""],
+        EMPTY,
+        Places(np.zeros(0, np.int32), np.zeros(2, np.int32)),
+        EMPTY,
+        EMPTY,
+        np.zeros(0, np.uint8),
+        [[]],
     )
     return schema.passages_batch(passages, document_row, schema.passages_schema(1000), offsets=True)
 

@@ -39,7 +39,8 @@ def test_segmented_documents_survive_parquet(segmented, tmp_path, batch_size):
         assert found.labels == [record.label for record in expected]
         assert found.segments == [list(record.segments) for record in expected]
         for i in range(len(expected)):
-            for name in ("sentences", "words", "phrases", "entities"):
+            assert found.words.of(i).tolist() == layers.words.of(first + i)[:, 0].tolist()
+            for name in ("sentences", "phrases", "entities"):
                 assert getattr(found, name).of(i).tolist() == getattr(layers, name).of(first + i).tolist()
         first += batch.num_rows
     assert first == len(records)
@@ -48,7 +49,7 @@ def test_segmented_documents_survive_parquet(segmented, tmp_path, batch_size):
 def test_a_slice_of_a_batch_is_read_like_the_batch(segmented):
     _, layers, batch = segmented
     part = schema.read_documents(batch.slice(3, 5), TYPES)
-    assert [part.words.of(i).tolist() for i in range(5)] == [layers.words.of(i).tolist() for i in range(3, 8)]
+    assert [part.words.of(i).tolist() for i in range(5)] == [layers.words.of(i)[:, 0].tolist() for i in range(3, 8)]
     assert len(part.entity_types) == len(part.entities.bounds)
 
 

@@ -26,7 +26,7 @@ from ernie_pipe.text.passages import (
     encode_documents,
     restart_units,
 )
-from ernie_pipe.text.spans import Spans
+from ernie_pipe.text.spans import Places
 from ernie_pipe.text.units import Segmenter
 from ernie_pipe.text.words import load_engine
 
@@ -161,7 +161,7 @@ def test_a_cut_keeps_units_of_several_words_whole(encoder):
 
 def test_a_word_longer_than_a_passage_is_cut_anywhere(encoder):
     row = segmented("哈" * 20)
-    row.words = Spans(np.array([[0, 20]]), np.array([0, 1]))
+    row.words = Places(np.array([0]), np.array([0, 1]))
     found = passages(encoder, row, max_tokens=8)
     assert [len(passage.input_ids) for passage in found] == [6, 6, 6, 2]
     assert all(passage.unit_bits[0] & WORD_START for passage in found)
