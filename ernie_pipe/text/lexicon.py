@@ -63,24 +63,48 @@ class Lexicon:
     def find(self, codes: np.ndarray) -> Matches:
         """Return every entry at every place of a text given as code points, by start, then by length."""
         letters = self._letter[codes]
-        found = list(self._search(letters)) if len(self) else []
+        return self._verified(letters, list(self._search(letters)) if len(self) else [])
+
+    def _verified(self, letters: np.ndarray, found: list[Matches]) -> Matches:
+        """Return those whose characters are the entry's, by start, then by length."""
         if not found:
             return Matches(*np.zeros((3, 0), dtype=np.int64))
         matches = Matches(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
         matches = matches.of(self._is_same(letters, matches))
         return matches.of(np.lexsort((matches.ends, matches.starts)))
 
+    def find_spans(self, codes: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> Matches:
+        """Return which of the given spans (disjoint, by start) are entries."""
+        letters = self._letter[codes]
+        lengths = ends - starts
+        long = np.flatnonzero(lengths > 1)
+        starts, lengths = starts[long], lengths[long]
+        masks = self._pair_masks_at(letters[starts], letters[starts + 1])
+        may = np.flatnonzero(masks >> np.minimum(lengths, _LONG).astype(np.uint32) & np.uint32(1))
+        starts, lengths = starts[may], lengths[may]
+        found: list[Matches] = []
+        for length in self._lengths:
+            at = starts[lengths == length]
+            hashes = np.zeros(len(at), dtype=np.uint64)
+            for place in range(length):
+                hashes += _term(letters[at + place], place)
+            found += self._look_up(at, hashes, length)
+        return self._verified(letters, found)
+
+    def _pair_masks_at(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+        return self._pair_masks[_pair_slots(first, second, len(self._pair_masks))]
+
     def _search(self, letters: np.ndarray) -> Iterator[Matches]:
         # The filter by two characters is asked at every place: in 32 bits, and hashes are made for what it leaves.
         known = letters > 0
-        masks = self._pair_masks[_pair_slots(letters[:-1], letters[1:], len(self._pair_masks))]
+        masks = self._pair_masks_at(letters[:-1], letters[1:])
         at = np.flatnonzero(masks != 0)
         masks = masks[at]
         hashes = _term(letters[at], 0) + _term(letters[at + 1], 1)
         for length in range(2, max(self._lengths) + 1):
             if length in self._lengths:
                 chosen = np.flatnonzero(masks >> np.uint32(min(length, _LONG)) & np.uint32(1))
-                yield from self._look_up(letters, at[chosen], hashes[chosen], length)
+                yield from self._look_up(at[chosen], hashes[chosen], length)
             # Go on where a longer entry may begin and one more known character follows.
             on = np.flatnonzero(masks >> np.uint32(min(length + 1, _LONG)) > 0)
             on = on[at[on] < len(letters) - length]
@@ -92,7 +116,7 @@ class Lexicon:
             if length == 2:
                 masks = masks & self._triple_masks[_top_bits(_mixed(hashes), len(self._triple_masks))]
 
-    def _look_up(self, letters: np.ndarray, at: np.ndarray, hashes: np.ndarray, length: int) -> Iterator[Matches]:
+    def _look_up(self, at: np.ndarray, hashes: np.ndarray, length: int) -> Iterator[Matches]:
         mixed = _mixed(hashes)
         bucket = _top_bits(mixed, len(self._buckets) - 1)
         marks = mixed.astype(np.uint32)

@@ -102,6 +102,10 @@ class Segmenter:
         # 0 is no name; unknown tags are learnt as such.
         self._tags: defaultdict[str, int] = defaultdict(int)
         self._tags |= {tag: 1 + self._codes[name] for tag, name in NAME_TAGS.items()}
+        # Where the engine tells all its names, they are looked up at once, and it only has to cut.
+        tell = getattr(self.engine, "names", lambda: None)
+        names = tell() if self.tagged_entities else None
+        self._names = None if names is None else lexicons.from_bytes(lexicons.compile_lexicon(names))
         self._lexicon_codes = np.array([0, *(self._codes[name] for name in self.lexicon.type_names)], dtype=np.uint8)
 
     def units(self, text: str, given: Given = ()) -> Units:
@@ -163,8 +167,9 @@ class Segmenter:
         """Mark the engine's borders; return the words of two characters or more that the tagger names."""
         sizes, names = _Sizes(), bytearray(1)
         sizes.add([SEPARATOR])
+        tagging = self.tagged_entities and self._names is None
         for text in texts:
-            if self.tagged_entities:
+            if tagging:
                 pairs = self.engine.tag(text)
                 sizes.add(list(map(_WORD, pairs)))
                 names += bytes(map(self._tags.__getitem__, map(_TAG, pairs)))
@@ -178,13 +183,21 @@ class Segmenter:
             borders[ends[:-1]] = True
         if not whole or not borders[joined.ends].all():
             raise InputError(f"word engine `{self.engine.name}`: its words joined are not the text; it must keep all")
-        if not self.tagged_entities:
+        if self._names is not None:
+            return self._known_names(self._names, joined.codes, ends)
+        if not tagging:
             return Entities.none()
         kinds = np.frombuffer(names, dtype=np.uint8)
         named = np.flatnonzero(kinds)
         starts, stops = ends[named - 1], ends[named]
         long = stops - starts > 1
         return Entities(starts[long], stops[long], kinds[named[long]] - np.uint8(1))
+
+    def _known_names(self, names: Lexicon, codes: np.ndarray, ends: np.ndarray) -> Entities:
+        """Return the words (given by their ends) that are names of the engine."""
+        found = names.find_spans(codes, ends[:-2], ends[1:-1])
+        kinds = np.array([0, *(self._codes[NAME_TAGS[tag]] for tag in names.type_names)], dtype=np.uint8)
+        return Entities(found.starts, found.ends, kinds[names.types[found.entries]])
 
     def _fits(self, starts: np.ndarray, ends: np.ndarray, cuts: np.ndarray, borders: np.ndarray) -> np.ndarray:
         """Return which spans found without the engine may stand; `borders` are those of its words."""

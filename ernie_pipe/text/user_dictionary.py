@@ -31,7 +31,7 @@ def merge(paths: Iterable[str]) -> bytes:
     import rjieba
 
     engine = rjieba.Jieba()
-    tags = _own_tags()
+    tags = own_tags()
     merged: dict[str, tuple[int, str]] = {}
     lines = unseen = 0
     for path in paths:
@@ -80,7 +80,7 @@ def _parse(line: str, path: str, number: int) -> tuple[str, int, str]:
     return word, int(frequency or 0), tag
 
 
-def _own_tags() -> dict[str, str]:
+def own_tags() -> dict[str, str]:
     """Return word → tag of jieba's dictionary, which is rjieba's too."""
     with resources.files("jieba").joinpath("dict.txt").open(encoding="utf-8") as file:
         return {word: tag for word, _, tag in map(str.split, file)}

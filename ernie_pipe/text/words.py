@@ -34,7 +34,11 @@ class WordEngine(Protocol):
         """Return the words of `text`."""
 
     def tag(self, text: str) -> list[tuple[str, str]]:
-        """Return (word, part of speech); only the names in `NAME_TAGS` are looked at."""
+        """Return (word, part of speech); only the names in `NAME_TAGS` are looked at.
+
+        An engine whose tags depend on the word alone may have `names()` too, which returns word → tag of all its
+        names (or None): they are looked up for all words of a batch at once, and `cut` is called in place of `tag`.
+        """
 
 
 class RJieba:
@@ -50,15 +54,26 @@ class RJieba:
         self.version = metadata.version("rjieba")
         # The dictionary is compiled into the extension: its version names it.
         self.dictionary_hash = _with_user_dictionary(f"rjieba-{self.version}", user_dictionary)
+        self._user_tags: dict[str, str] = {}
         if user_dictionary:
             for word, frequency, tag in users.entries(user_dictionary):
                 self._engine.add_word(word, frequency, tag)
+                self._user_tags[word] = tag
+
+    def names(self) -> dict[str, str] | None:
+        """Return word → tag of every name: without the HMM a word's tag is what the dictionary says, and no more."""
+        if self._hmm:
+            return None
+        tags = users.own_tags() | self._user_tags
+        return {word: tag for word, tag in tags.items() if tag in NAME_TAGS}
 
     def cut(self, text: str) -> list[str]:
         return self._engine.cut(text, self._hmm)
 
     def tag(self, text: str) -> list[tuple[str, str]]:
-        return self._engine.tag(text, self._hmm)
+        pairs = self._engine.tag(text, self._hmm)
+        # A user's tag of a word that the dictionary has too: rjieba keeps its own.
+        return [(word, self._user_tags.get(word, tag)) for word, tag in pairs] if self._user_tags else pairs
 
 
 class Jieba:

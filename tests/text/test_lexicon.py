@@ -40,6 +40,18 @@ def test_every_match_is_found_and_no_other(entities, phrases, data):
     assert find(from_bytes(compile_lexicon(entities, phrases)), text) == naive(text, entities, phrases)
 
 
+@given(SURFACES, st.lists(st.sampled_from([*LETTERS, "ab", "哈哈", "aab", "b哈ab"]), max_size=12))
+def test_given_spans_are_found_exactly(entities, pieces):
+    lexicon = from_bytes(compile_lexicon(dict.fromkeys(entities, "LOC")))
+    ends = np.cumsum([len(piece) for piece in pieces], dtype=np.int64)
+    starts = ends - [len(piece) for piece in pieces] if pieces else ends
+    found = lexicon.find_spans(code_points("".join(pieces)), starts, ends)
+    expected = [
+        (a, b) for a, b, piece in zip(starts, ends, pieces, strict=True) if len(piece) > 1 and piece in entities
+    ]
+    assert list(zip(found.starts, found.ends, strict=True)) == expected
+
+
 @pytest.mark.parametrize("bits", [0, 8])
 def test_hashes_that_collide_invent_nothing(monkeypatch, bits):
     mixed = lexicons._mixed

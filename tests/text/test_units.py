@@ -1,6 +1,7 @@
 """Units: one aligned layer of words, phrases and entities over the text."""
 
 import itertools
+import json
 import time
 
 import numpy as np
@@ -8,11 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ernie_pipe import resources
 from ernie_pipe.errors import InputError
+from ernie_pipe.text import user_dictionary
 from ernie_pipe.text.borders import cuts_latin
 from ernie_pipe.text.lexicon import compile_lexicon, from_bytes
 from ernie_pipe.text.units import Segmenter
 from ernie_pipe.text.words import load_engine
+
+DOCUMENTS = sorted((resources.sample() / "documents").glob("*.jsonl"))
 
 LEXICON = {
     "黑龙江": "LOC", "冰雪大世界": "WORK", "AI": "TERM", "20": "TIME",
@@ -154,6 +159,31 @@ def test_texts_at_once_are_segmented_each_as_alone(engine):
         alone = both.segment([text])
         for layer in ("sentences", "words", "phrases", "entities"):
             assert getattr(together, layer).of(number).tolist() == getattr(alone, layer).bounds.tolist()
+
+
+def test_names_looked_up_are_those_that_the_tagger_tells(write):
+    user = write("user.txt", "冰雪大世界 9 nt\n北京 x\n爱冰 9 ns\n")
+    words = str(write("user.tsv", user_dictionary.merge([str(user)])))
+    engine = load_engine("rjieba", user_dictionary=words)
+    lines = "".join(file.read_text(encoding="utf-8") for file in DOCUMENTS).splitlines()
+    texts = [json.loads(line).get("text", "") for line in lines]
+    texts += ["", "北京", "在冰雪大世界爱冰雪的人说北京话\n毛泽东", "张伟文在ABC公司"]
+    looked_up, tagged = Segmenter(engine), Segmenter(engine)
+    tagged._names = None
+    found, expected = looked_up.segment(texts), tagged.segment(texts)
+    assert len(expected.entities.bounds) > 1000
+    for layer in ("entities", "words"):
+        assert np.array_equal(getattr(found, layer).bounds, getattr(expected, layer).bounds)
+        assert np.array_equal(getattr(found, layer).offsets, getattr(expected, layer).offsets)
+    assert np.array_equal(found.entity_types, expected.entity_types)
+
+
+def test_with_the_hmm_the_tagger_is_asked():
+    engine = load_engine("rjieba", hmm=True)
+    text = "张伟文在说话"
+    tagged = [word for word, tag in engine.tag(text) if tag == "nr"]
+    assert tagged
+    assert [text[start:end] for start, end, *_ in Segmenter(engine).units(text).entities] == tagged
 
 
 class Names:
