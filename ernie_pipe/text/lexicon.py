@@ -75,6 +75,8 @@ class Lexicon:
 
     def find_spans(self, codes: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> Matches:
         """Return which of the given spans (disjoint, by start) are entries."""
+        if not len(self):
+            return self._verified(codes, [])
         letters = self._letter[codes]
         lengths = ends - starts
         long = np.flatnonzero(lengths > 1)
