@@ -11,7 +11,7 @@ from ernie_pipe.environment import check_java, cores, java_command
 from ernie_pipe.errors import InputError
 
 _ROLES = {
-    "spark": ("pyspark", "pyarrow", "rjieba", "jieba", "daachorse", "tokenizers"),
+    "spark": ("pyspark", "pyarrow", "rjieba", "jieba", "tokenizers"),
     "train": ("torch", "transformers", "accelerate", "safetensors", "tensorboard"),
     "finetune": ("datasets", "seqeval", "sklearn"),
 }
