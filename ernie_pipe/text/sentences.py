@@ -48,7 +48,8 @@ def _borders(codes: np.ndarray) -> list[int]:
     following = codes[np.minimum(at + 1, len(codes) - 1)]
     last = at == len(codes) - 1
     inside = (codes[at] == ord(".")) & ~IS_SPACE[following] & ~last
-    inside |= ((codes[at] == ord("?")) | (codes[at] == ord("!"))) & _GOES_ON[following] & ~last
+    alone = ((codes[at] == ord("?")) | (codes[at] == ord("!"))) & (marks[at - 1] != _END)
+    inside |= alone & _GOES_ON[following] & ~last
     at = at[~inside]
     borders: list[int] = []
     depth = opened = ended = 0
