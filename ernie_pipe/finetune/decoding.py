@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ernie_pipe.finetune.tags import split_tag
+from ernie_pipe.text.tags import split_tag
 
 _FLOOR = 1e-12
 

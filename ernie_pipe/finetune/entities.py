@@ -21,7 +21,7 @@ from ernie_pipe.finetune.files import (
     read_lines,
     table_form,
 )
-from ernie_pipe.finetune.tags import Span, marks_ends, split_tag, to_spans, without_overlaps
+from ernie_pipe.text.tags import Span, marks_ends, split_tag, to_spans, without_overlaps
 
 _LINE = re.compile(r"(?:(.*)[ \t])?([^ \t]*)", re.DOTALL)
 TAG_COLUMNS = ("tags", "ner_tags")

@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from ernie_pipe.finetune.tags import Span, from_spans
+from ernie_pipe.text.tags import Span, from_spans
 
 Metrics = dict[str, Any]
 

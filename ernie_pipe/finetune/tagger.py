@@ -14,12 +14,13 @@ import numpy as np
 from pydantic import Field
 
 from ernie_pipe.errors import InputError
-from ernie_pipe.finetune import decoding, metrics, tags, windows
+from ernie_pipe.finetune import decoding, metrics, windows
 from ernie_pipe.finetune.data import Source, check_labels
 from ernie_pipe.finetune.entities import TaggedText, read_tagging
 from ernie_pipe.finetune.head import Head
 from ernie_pipe.finetune.settings import FinetuneSettings
-from ernie_pipe.finetune.tags import Span
+from ernie_pipe.text import tags
+from ernie_pipe.text.tags import Span
 
 if TYPE_CHECKING:
     from ernie_pipe.finetune.encoder import Tokens

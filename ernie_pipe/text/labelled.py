@@ -4,11 +4,12 @@ One token and its label a line, a space or tab between; a blank line ends a sent
 the last are read.
 """
 
+import itertools
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from itertools import pairwise
 
 from ernie_pipe.errors import InputError
+from ernie_pipe.text.tags import split_tag, to_spans
 
 # Labels of the usual Chinese sets (MSRA, OntoNotes, Resume, CLUENER, Weibo, People's Daily) in our types.
 LABELS = {
@@ -34,30 +35,22 @@ def count_entities(lines: Iterable[tuple[int, str]], path: str, mapping: Mapping
 
 def _spans(lines: Iterable[tuple[int, str]], path: str, mapping: Mapping[str, str]) -> Iterator[tuple[list[str], str]]:
     tokens: list[str] = []
-    open_label = ""
+    tags: list[str] = []
     types: dict[str, str] = {}
-    for number, line in lines:
+    for number, line in itertools.chain(lines, [(0, "")]):
         columns = line.split()
-        label = columns[-1] if columns else "O"
-        position, dash, name = label.partition("-")
-        if label != "O":
-            if not dash or position not in ("B", "I", "M", "E", "S") or not name:
-                raise InputError(
-                    f"{path}, line {number}: {label!r} is no label: expected O, B-TYPE, I-TYPE, M-, E- or S-"
-                )
-            if name not in types:
-                types[name] = _type_of(name, f"{path}, line {number}", mapping)
-        if tokens and (position in ("O", "B", "S") or name != open_label):
-            yield tokens, types[open_label]
-            tokens = []
-        if label != "O":
-            tokens.append(columns[0] if len(columns) > 1 else " ")
-            open_label = name
-        if tokens and position in ("E", "S"):
-            yield tokens, types[open_label]
-            tokens = []
-    if tokens:
-        yield tokens, types[open_label]
+        if not columns:
+            yield from ((tokens[start:end], types[name]) for start, end, name in to_spans(tags)[0])
+            tokens, tags = [], []
+            continue
+        try:
+            _, name = split_tag(columns[-1])
+        except ValueError as error:
+            raise InputError(f"{path}, line {number}: {error}") from None
+        if name and name not in types:
+            types[name] = _type_of(name, f"{path}, line {number}", mapping)
+        tokens.append(columns[0] if len(columns) > 1 else " ")
+        tags.append(columns[-1])
 
 
 def _type_of(label: str, where: str, mapping: Mapping[str, str]) -> str:
@@ -73,7 +66,7 @@ def _type_of(label: str, where: str, mapping: Mapping[str, str]) -> str:
 def _joined(tokens: list[str]) -> str:
     """Write tokens as running text: a space between two Latin words, none between characters."""
     text = tokens[0]
-    for previous, token in pairwise(tokens):
+    for previous, token in itertools.pairwise(tokens):
         latin = previous[-1:].isascii() and token[:1].isascii() and previous[-1:].isalnum() and token[:1].isalnum()
         text += f" {token}" if latin and len(previous) + len(token) > 2 else token
     return text

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ernie_pipe.finetune.decoding import legal_path
-from ernie_pipe.finetune.tags import to_spans
+from ernie_pipe.text.tags import to_spans
 
 LABELS = ["O", "B-LOC", "I-LOC", "B-PER", "I-PER"]
 

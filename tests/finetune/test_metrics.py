@@ -1,7 +1,7 @@
 import pytest
 
 from ernie_pipe.finetune.metrics import classification, mean_and_deviation, spans, table
-from ernie_pipe.finetune.tags import Span
+from ernie_pipe.text.tags import Span
 
 
 def test_macro_f1_is_the_mean_over_classes():

@@ -8,7 +8,7 @@ from ernie_pipe.finetune import Tagger, inference
 from ernie_pipe.finetune.encoder import encode, load_tokenizer
 from ernie_pipe.finetune.entities import TaggedText
 from ernie_pipe.finetune.tagger import IGNORED, align, to_characters
-from ernie_pipe.finetune.tags import Span, to_spans, without_overlaps
+from ernie_pipe.text.tags import Span, to_spans, without_overlaps
 from tests.finetune.toys import CHARACTERS, FAST
 
 ODD = st.text(st.one_of(st.sampled_from(CHARACTERS + "北京[MASK] \u3000A😀\u0301\u200d한İß\x00"), st.characters()))

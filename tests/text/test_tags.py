@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ernie_pipe.finetune.tags import Span, bio_labels, from_spans, marks_ends, to_spans, without_overlaps
+from ernie_pipe.text.tags import Span, bio_labels, from_spans, marks_ends, to_spans, without_overlaps
 
 PER, LOC = "PER", "LOC"
 
