@@ -9,41 +9,58 @@ lexicon, from the engine's part-of-speech names, and from both. Prints tables an
 
 import argparse
 import json
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any
 
+from ernie_pipe.errors import InputError, mistake
 from ernie_pipe.finetune.entities import TaggedText, read_tagging
 from ernie_pipe.text.labelled import LABELS
-from ernie_pipe.text.lexicon import Lexicon, compile_lexicon, from_bytes
+from ernie_pipe.text.lexicon import compile_lexicon, from_bytes
 from ernie_pipe.text.lexicon_files import read_lexicons
 from ernie_pipe.text.units import Segmenter
 from ernie_pipe.text.words import load_engine
 
 Spans = set[tuple[int, int]]
+# Fields of `Segmenter`: the lexicon, when there is one, and how it is taken.
+Options = dict[str, Any]
 
 
-def main() -> None:
-    """Score what the arguments name."""
+def main() -> int:
+    """Score what the arguments name; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--gold", nargs="*", default=[], help="words separated by spaces, one sentence a line, UTF-8")
     parser.add_argument("--ner", nargs="*", default=[], help="labelled sets: two columns (BIO, BIOES or BMES)")
     parser.add_argument("--lexicon", nargs="*", default=[], help="lexicons, in any form that `segment` takes")
     parser.add_argument("--engine", nargs="*", default=["rjieba", "jieba"], help="word engines to score")
     parser.add_argument("--limit", type=int, help="sentences of each file at most")
+    parser.add_argument("--short-anywhere", action="store_true", help="as the setting of `segment`")
     args = parser.parse_args()
+    try:
+        print(json.dumps(score(args), ensure_ascii=False))
+    except InputError as error:
+        print(mistake(error), file=sys.stderr)
+        return 2
+    return 0
+
+
+def score(args: argparse.Namespace) -> dict[str, Any]:
+    """Print the tables; return their figures."""
     result: dict[str, Any] = {"benchmark": "units_quality", "words": {}, "entities": {}}
     table = read_lexicons(args.lexicon)
-    lexicon = from_bytes(compile_lexicon(table.entities, table.phrases)) if args.lexicon else None
+    options: Options = {"short_anywhere": args.short_anywhere}
+    if args.lexicon:
+        options["lexicon"] = from_bytes(compile_lexicon(table.entities, table.phrases))
     for path in args.gold:
-        result["words"][Path(path).name] = score_words(path, args.engine, lexicon, args.limit)
+        result["words"][Path(path).name] = score_words(path, args.engine, options, args.limit)
     for path in args.ner:
-        result["entities"][Path(path).name] = score_entities(path, args.engine[0], lexicon, args.limit)
-    print(json.dumps(result, ensure_ascii=False))
+        result["entities"][Path(path).name] = score_entities(path, args.engine[0], options, args.limit)
+    return result
 
 
-def score_words(path: str, engines: Sequence[str], lexicon: Lexicon | None, limit: int | None) -> dict[str, Any]:
+def score_words(path: str, engines: Sequence[str], options: Options, limit: int | None) -> dict[str, Any]:
     """Score engines, and the word layer of whole units, against the gold words of a file."""
     gold = [line.split() for line in Path(path).read_text(encoding="utf-8-sig").splitlines() if line.split()][:limit]
     texts = ["".join(words) for words in gold]
@@ -55,9 +72,9 @@ def score_words(path: str, engines: Sequence[str], lexicon: Lexicon | None, limi
         for hmm in (False, True):
             engine = load_engine(name, hmm=hmm)
             found[f"{name}, HMM {'on' if hmm else 'off'}"] = [spans_of(engine.cut(text)) for text in texts]
-    layers = {"words of all units": Segmenter(load_engine(engines[0]), None)}
-    if lexicon:
-        layers["words of all units, with lexicon"] = Segmenter(load_engine(engines[0]), lexicon)
+    layers = {"words of all units": Segmenter(load_engine(engines[0]))}
+    if "lexicon" in options:
+        layers["words of all units, with lexicon"] = Segmenter(load_engine(engines[0]), **options)
     for name, segmenter in layers.items():
         found[f"{engines[0]}: {name}"] = [
             {(start, end) for start, end in segmenter.units(text).word_bounds.tolist()} for text in texts
@@ -85,7 +102,7 @@ def hmm_words(off: list[Spans], on: list[Spans], gold: list[Spans]) -> dict[str,
     return {"found": new, "right": round(right / max(1, new), 4), "won": won, "lost": lost}
 
 
-def score_entities(path: str, engine: str, lexicon: Lexicon | None, limit: int | None) -> dict[str, Any]:
+def score_entities(path: str, engine: str, options: Options, limit: int | None) -> dict[str, Any]:
     """Score entities against a labelled set.
 
     Only types that the set labels are compared: its spans of other labels, and found entities of other types, are
@@ -103,12 +120,14 @@ def score_entities(path: str, engine: str, lexicon: Lexicon | None, limit: int |
     if unknown:
         print(f"left out for want of a type of ours: {', '.join(unknown)}")
     print(f"{'entities':<24}{'exact span':>30}{'span and type':>30}{'other types':>13}")
-    ways = {"tagger, HMM off": (None, True, False), "tagger, HMM on": (None, True, True)}
-    if lexicon:
-        ways = {"lexicon": (lexicon, False, False), **ways, "lexicon and tagger": (lexicon, True, False)}
+    # Options, whether tagged, whether with the HMM.
+    ways: dict[str, tuple[Options, bool, bool]] = {"tagger, HMM off": ({}, True, False)}
+    ways["tagger, HMM on"] = ({}, True, True)
+    if "lexicon" in options:
+        ways = {"lexicon": (options, False, False), **ways, "lexicon and tagger": (options, True, False)}
     scores: dict[str, Any] = {}
-    for name, (known, tagged, hmm) in ways.items():
-        segmenter = Segmenter(load_engine(engine, hmm=hmm), known, tagged)
+    for name, (given, tagged, hmm) in ways.items():
+        segmenter = Segmenter(load_engine(engine, hmm=hmm), tagged_entities=tagged, **given)
         found = [{entity[:3] for entity in segmenter.units(example.text).entities} for example in examples]
         kept = [{entity for entity in entities if entity[2] in types} for entities in found]
         left_out = sum(map(len, found)) - sum(map(len, kept))
@@ -157,4 +176,4 @@ def row(name: str, score: dict[str, float], width: int = 40) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,5 +1,6 @@
 """`ernie-pipe doctor`: is everything there that the stages need?"""
 
+import argparse
 import importlib.util
 import platform
 import sys
@@ -20,8 +21,10 @@ _DISTRIBUTIONS = {"sklearn": "scikit-learn"}
 
 def main(argv: list[str]) -> int:
     """Print one line a check; exit code 0 when all pass, else 2."""
-    if argv:
-        raise InputError(f"doctor takes no arguments, found {argv[0]!r}")
+    parser = argparse.ArgumentParser(prog="ernie-pipe doctor", description="Check what the stages need.")
+    _, unknown = parser.parse_known_args(argv)
+    if unknown:
+        raise InputError(f"doctor takes no arguments, found {unknown[0]!r}")
     checks: list[tuple[str, Callable[[], str]]] = [
         ("Python", lambda: f"{platform.python_version()} at {sys.executable}"),
         ("Java", lambda: f"{check_java()} at {java_command()}"),

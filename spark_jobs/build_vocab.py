@@ -20,7 +20,7 @@ from tokenizers import Tokenizer
 
 from ernie_pipe.config import Settings, add_arguments, from_arguments
 from ernie_pipe.corpus import manifest as manifests
-from ernie_pipe.corpus.storage import resolve, write_atomic
+from ernie_pipe.corpus.storage import prepare_folder, resolve, write_atomic
 from ernie_pipe.corpus.writer import open_shard
 from ernie_pipe.errors import InputError
 from ernie_pipe.text import extend, unknown, vocabulary, vocabulary_files
@@ -95,7 +95,7 @@ def build(settings: VocabSettings, *, overwrite: bool = False) -> manifests.Mani
     _check(settings)
     given = vocabulary_files.read_given(settings.vocab) if settings.vocab else None
     words = vocabulary_files.read_words(settings.add)
-    corpus = manifests.read(settings.input, "segmented") if settings.input else None
+    corpus = manifests.read_whole(settings.input, "segmented") if settings.input else None
     lowercase = _lowercase(settings, given)
     config: dict[str, Any] = {"lowercase": lowercase}
     if given is not None:
@@ -109,6 +109,7 @@ def build(settings: VocabSettings, *, overwrite: bool = False) -> manifests.Mani
     if manifests.is_done(settings.output, "tokenizer", config, overwrite=overwrite):
         print(f"{settings.output}: already done with this configuration", file=sys.stderr)
         return manifests.read(settings.output, "tokenizer")
+    prepare_folder(settings.output)
     counted, left_out = count_corpus(settings.input, corpus) if settings.input and corpus else ([], 0)
     pieces = vocabulary.pieces(counted, lowercase=lowercase)
     counts: dict[str, Any] = {}

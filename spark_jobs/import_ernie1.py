@@ -21,7 +21,7 @@ from pydantic import Field
 from ernie_pipe.config import Settings, add_arguments, from_arguments
 from ernie_pipe.corpus import ernie1, schema
 from ernie_pipe.corpus import manifest as manifests
-from ernie_pipe.corpus.storage import list_files, open_stream, resolve
+from ernie_pipe.corpus.storage import list_files, open_stream, prepare_folder, resolve
 from ernie_pipe.corpus.writer import ShardWriter, rejected_writer
 from ernie_pipe.errors import InputError
 from ernie_pipe.stopwatch import Stopwatch
@@ -78,8 +78,8 @@ def import_files(settings: ImportSettings, *, overwrite: bool = False) -> manife
     if manifests.is_done(settings.output, "passages", config, overwrite=overwrite):
         print(f"{settings.output}: already done with this configuration", file=sys.stderr)
         return manifests.read(settings.output, "passages")
-    for file in files:
-        _probe(file["path"], special, settings.tokenizer)
+    _probe_all([file["path"] for file in files], special, settings.tokenizer)
+    prepare_folder(settings.output)
     import session
 
     spark = session.start("import-ernie1")
@@ -89,7 +89,11 @@ def import_files(settings: ImportSettings, *, overwrite: bool = False) -> manife
     summaries = session.run_tasks(spark, tasks, partial(import_task, special=special, options=options), "import")
     counts = manifests.add_up(summary["counts"] for summary in summaries)
     if not counts["passages"]:
-        raise InputError(f"nothing to import: 0 passages of {counts['in']} lines in {', '.join(settings.input)}")
+        reasons = ", ".join(f"{number} {reason}" for reason, number in counts["reasons"].items())
+        raise InputError(
+            f"nothing to import: 0 passages of {counts['in']} lines in {', '.join(settings.input)} "
+            f"({reasons or 'empty'})"
+        )
     copy_tokenizer(settings.tokenizer, settings.output)
     return manifests.commit(
         settings.output,
@@ -139,9 +143,20 @@ def _modified(path: str) -> int:
     return system.get_file_info(inner).mtime_ns or 0
 
 
-def _probe(path: str, special: SpecialIds, tokenizer: str) -> None:
-    """Refuse a file most of whose first lines do not fit the vocabulary: its ids would mean other tokens."""
+def _probe_all(paths: list[str], special: SpecialIds, tokenizer: str) -> None:
+    """Refuse files that do not fit the vocabulary, and those that hold no line of the format at all."""
+    problems = [_probe(path, special, tokenizer) for path in paths]
+    if all(problems):
+        raise InputError(f"{paths[0]}, line 1: {problems[0]}: not ERNIE 1.0's pretraining format")
+
+
+def _probe(path: str, special: SpecialIds, tokenizer: str) -> str:
+    """Refuse a file most of whose first lines do not fit the vocabulary: its ids would mean other tokens.
+
+    Returns what is wrong with the first line; empty: one of the first lines is well formed.
+    """
     problems: list[str] = []
+    unusable: list[str] = []
     seen = 0
     for _, line in itertools.islice(lines_of(path), PROBED):
         seen += 1
@@ -149,12 +164,16 @@ def _probe(path: str, special: SpecialIds, tokenizer: str) -> None:
             ernie1.parse(line, special)
         except Unusable as error:
             reason, detail = error.args
-            problems += [f"{reason}: {detail}"] if reason in ernie1.NUMBERING else []
+            unusable.append(f"{reason}: {detail}")
+            problems += unusable[-1:] if reason in ernie1.NUMBERING else []
     if len(problems) * 2 > seen:
         raise InputError(
             f"{path}: the ids are not of the vocabulary of {tokenizer} ({problems[0]}): give the tokenizer of the "
             "vocabulary that made them (`ernie-pipe vocab --vocab vocab.txt --output TOKENIZER`)"
         )
+    if not seen:
+        return "no line there"
+    return unusable[0] if len(unusable) == seen else ""
 
 
 def lines_of(path: str) -> Iterator[tuple[int, str]]:

@@ -73,6 +73,8 @@ def plan(settings: InputSettings, output: str, entity_types: Iterable[str] = ())
         )  # fmt: skip
         found = document.plan_splits(source.path, template, split_bytes=settings.split_mib << 20)
         committed = manifests.find(source.path)
+        if committed:
+            manifests.check_whole(source.path, committed)
         names = {shard["name"] for shard in committed.shards} if committed else None
         found = [pair for pair in found if names is None or PurePath(pair[0].path).name in names]
         twice = {split.path for split, _ in found} & {split.path for split, _ in planned}

@@ -21,7 +21,7 @@ from pydantic import Field
 from ernie_pipe import __version__
 from ernie_pipe.config import add_arguments, from_arguments
 from ernie_pipe.corpus import manifest as manifests
-from ernie_pipe.corpus.storage import is_compressed, open_stream, resolve, write_atomic
+from ernie_pipe.corpus.storage import is_compressed, open_stream, prepare_folder, resolve, write_atomic
 from ernie_pipe.errors import InputError
 from ernie_pipe.text import lexicon_files, mining
 from ernie_pipe.text.lexicon import ENTITY_TYPES
@@ -84,6 +84,7 @@ def mine(settings: MineSettings, *, overwrite: bool = False) -> dict[str, Any] |
     config = _config(settings, splits, excluded, engine)
     if is_done(settings.output, config, overwrite=overwrite):
         return None
+    prepare_folder(settings.output.rpartition("/")[0] or ".")
     import session
     from pyspark import StorageLevel
 

@@ -24,6 +24,7 @@ from pydantic import Field, model_validator
 from ernie_pipe.config import add_arguments, from_arguments
 from ernie_pipe.corpus import manifest as manifests
 from ernie_pipe.corpus import schema
+from ernie_pipe.corpus.storage import prepare_folder
 from ernie_pipe.corpus.writer import ShardWriter, rejected_writer
 from ernie_pipe.errors import InputError
 from ernie_pipe.stopwatch import Stopwatch
@@ -96,6 +97,7 @@ def segment(settings: SegmentSettings, *, overwrite: bool = False) -> manifests.
     if manifests.is_done(settings.output, "segmented", config, overwrite=overwrite):
         print(f"{settings.output}: already done with this configuration", file=sys.stderr)
         return manifests.read(settings.output, "segmented")
+    prepare_folder(settings.output)
     import session
 
     spark = session.start("segment")

@@ -25,7 +25,8 @@ def test_help_is_instant_no_heavy_module_is_imported():
         "import contextlib, io, sys\n"
         "from ernie_pipe import cli\n"
         "for given in (['--help'], ['pretrain', '--help'], ['inspect', '--help'], ['export', '--help'], "
-        "['segment', '--help'], ['vocab', '--help'], ['encode', '--help']):\n"
+        "['mine', '--help'], ['segment', '--help'], ['vocab', '--help'], ['encode', '--help'], "
+        "['import-ernie1', '--help']):\n"
         "    with contextlib.suppress(SystemExit), contextlib.redirect_stdout(io.StringIO()):\n"
         "        cli.run(given)\n"
         "    heavy = {'torch', 'transformers', 'accelerate', 'pyspark.sql'} & set(sys.modules)\n"
@@ -33,6 +34,14 @@ def test_help_is_instant_no_heavy_module_is_imported():
     )
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_every_command_has_a_help(name, capsys):
+    with pytest.raises(SystemExit) as ended:
+        cli.run([name, "--help"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out.startswith(f"usage: ernie-pipe {name} ")
 
 
 def test_no_command_is_a_mistake_and_shows_the_help(capsys):
@@ -61,6 +70,7 @@ def test_an_unknown_command_is_one_line_with_the_nearest_and_exit_code_2():
         ["inspect", "--text", "好", "--engine", "nowhere"],
         ["segment", "--input", "nowhere", "--output", "o"],
         ["vocab", "--input", "nowhere", "--output", "o"],
+        ["mine", "--input", "nowhere", "--output", "o"],
         ["encode", "--input", "nowhere", "--tokenizer", "t", "--output", "o"],
         ["import-ernie1", "--input", "i", "--tokenizer", "nowhere", "--output", "o"],
         ["doctor", "nowhere"],

@@ -61,6 +61,23 @@ def read(folder: str, kind: str) -> Manifest:
     return manifest
 
 
+def read_whole(folder: str, kind: str) -> Manifest:
+    """Read the manifest as `read` does; `InputError` names the first shard that is missing or has another size."""
+    manifest = read(folder, kind)
+    check_whole(folder, manifest)
+    return manifest
+
+
+def check_whole(folder: str, manifest: Manifest) -> None:
+    """Raise `InputError` when a shard is missing or has another size than the manifest says."""
+    for shard in manifest.shards:
+        path = f"{folder}/{shard['name']}"
+        size = _size(path)
+        if size != shard["bytes"]:
+            found = "missing" if size is None else f"damaged ({size} bytes, expected {shard['bytes']})"
+            raise InputError(f"{path}: named by the manifest but {found}: run `{_MADE_BY[manifest.kind]}` again")
+
+
 def find(folder: str) -> Manifest | None:
     """Return the manifest of `folder`, or None where there is none."""
     system, inner = resolve(f"{folder}/{NAME}")
@@ -107,8 +124,13 @@ def _is_whole(folder: str, manifest: Manifest) -> bool:
     """Return whether every shard lies there with its size; a result that lost one is made again."""
     places = [(f"{folder}/{shard['name']}", shard["bytes"]) for shard in manifest.shards]
     places += [(f"{folder}/{REJECTED}/{shard['name']}", shard["bytes"]) for shard in manifest.rejected_shards]
-    infos = ((resolve(path), size) for path, size in places)
-    return all(system.get_file_info(inner).size == size for (system, inner), size in infos)
+    return all(_size(path) == size for path, size in places)
+
+
+def _size(path: str) -> int | None:
+    """Return the bytes of a file, None where there is none."""
+    system, inner = resolve(path)
+    return system.get_file_info(inner).size
 
 
 def _json(value: Any) -> str:

@@ -4,6 +4,7 @@ import hashlib
 import io
 import os
 import re
+import tempfile
 from collections.abc import Iterable, Iterator
 from typing import BinaryIO
 
@@ -65,6 +66,18 @@ def open_stream(path: str, start: int = 0) -> BinaryIO:
         raw = system.open_input_file(inner)
         raw.seek(start)
     return io.BufferedReader(raw, buffer_size=1 << 20)
+
+
+def prepare_folder(path: str) -> None:
+    """Create a folder to write to; `InputError` when that, or a file inside, is not possible."""
+    system, inner = resolve(path)
+    try:
+        system.create_dir(inner, recursive=True)
+        if isinstance(system, fs.LocalFileSystem):
+            tempfile.TemporaryFile(dir=inner).close()
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else " ".join(str(error).split())
+        raise InputError(f"{path}: cannot be written to: {reason}: choose another place") from None
 
 
 def write_atomic(path: str, data: bytes) -> None:

@@ -158,6 +158,11 @@ def read(split: Split) -> Iterator[Record | Rejected]:
         if split.start == 0:
             yield Rejected(split.source, split.path, 1, "a JSON array", "write one JSON object a line", "")
         return
+    if split.format != "parquet" and not _is_whole(split) and _is_wide(split):
+        if split.start == 0:
+            detail = "UTF-16 and UTF-32 have no lines of bytes: `iconv -f UTF-16 -t UTF-8 FILE > NEW`"
+            yield Rejected(split.source, split.path, 1, "does not decode", detail, "")
+        return
     items = _read_parquet(split) if split.format == "parquet" else _read_blocks(split)
     line = split.lines_before
     try:
@@ -181,6 +186,17 @@ def _is_array(split: Split) -> bool:
     except OSError:
         return False
     return line == b"[" or re.match(rb"\[\s*\{", line) is not None
+
+
+def _is_wide(split: Split) -> bool:
+    """Return whether a file is UTF-16 or UTF-32, by the given encoding or its first bytes."""
+    if split.encoding != "auto":
+        return codecs.lookup(split.encoding).name.startswith(("utf-16", "utf-32"))
+    try:
+        with open_stream(split.path) as stream:
+            return stream.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+    except OSError:
+        return False
 
 
 def _preview(value: bytes | dict) -> str:

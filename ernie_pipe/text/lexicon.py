@@ -6,7 +6,7 @@ Python worker maps the file: a machine holds its pages once, whatever the number
 How a text is searched: length by length, the hashes of all its substrings that may be an entry are looked up at
 once (numpy, over a whole batch of documents). A filter by the first two and three characters leaves few of them,
 and every hit is compared character by character, so that no hash can invent a match. An automaton does the same
-with about three times the memory, for each worker anew: `benchmarks/lexicon.py` compares.
+with more than twice the memory, for each worker anew: `benchmarks/lexicon.py` compares.
 """
 
 import hashlib

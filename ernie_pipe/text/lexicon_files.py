@@ -218,6 +218,8 @@ def _encoding_error(path: str) -> str:
     if data.startswith(b"\x1f\x8b"):
         return f"{path}: is compressed: unpack it with `gunzip`"
     like = "UTF-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "GB18030"
+    if b"\0" in data and like == "GB18030":
+        like = "UTF-16LE" if data[1::2].count(0) > data[::2].count(0) else "UTF-16BE"
     known = _first_wrong_byte(data, like) is None
     how = f"; it looks like {like}: `iconv -f {like} -t UTF-8 {path} > NEW`" if known else ": save it as UTF-8"
     return f"{path}, line {line}: not UTF-8 (byte {at}){how}"

@@ -283,11 +283,15 @@ def _segments(
 ) -> list[list[tuple[int, str]]]:
     """Return the segments that reach into each passage, with starts from its first token."""
     found: list[list[tuple[int, str]]] = [[] for _ in owners]
-    for passage, document in enumerate(owners.tolist()):
-        if segments[document]:
-            first, last = borders[passage], borders[passage + 1]
-            placed = [(int(tokens_before[at + joined.starts[document]]), role) for at, role in segments[document]]
-            before = [role for start, role in placed if start <= first]
-            inside = [(int(start - first), role) for start, role in placed if first < start < last]
-            found[passage] = [(0, before[-1]), *inside] if before else inside
+    for document in (number for number, given in enumerate(segments) if given):
+        characters, roles = zip(*segments[document], strict=True)
+        places = tokens_before[np.array(characters) + joined.starts[document]]
+        passages = np.arange(*np.searchsorted(owners, [document, document + 1]))
+        # Those up to the first token end at `begun`, those before the last at `reached`.
+        begun = np.searchsorted(places, borders[passages], side="right").tolist()
+        reached = np.searchsorted(places, borders[passages + 1]).tolist()
+        for passage, after, end in zip(passages.tolist(), begun, reached, strict=True):
+            first = [(0, roles[after - 1])] if after else []
+            starts = (places[after:end] - borders[passage]).tolist()
+            found[passage] = [*first, *zip(starts, roles[after:end], strict=True)]
     return found

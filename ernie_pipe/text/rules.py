@@ -145,7 +145,10 @@ def find_rule_phrases(text: str) -> list[Span]:
     for found in _RULE.finditer(text):
         start, end = found.span()
         if text[start] == "《":
-            start, end = start + 1, end - 1
+            inside = text[start + 1 : end - 1]
+            start, end = end - 1 - len(inside.lstrip()), start + 1 + len(inside.rstrip())
+            if end - start < 2:
+                continue
         elif start and text[start - 1] in _LEADS:
             leads = next((lead for lead in _LEADS[text[start - 1]] if text.endswith(lead, 0, start)), "")
             if leads and _DATED.search(text, start, end):

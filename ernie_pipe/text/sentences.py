@@ -25,8 +25,8 @@ def split_sentences(text: str) -> list[tuple[int, int]]:
     """Return (start, end) character spans of the sentences of `text`, in order, without white space at the rims.
 
     A sentence ends after 。！？!?… (with the closing marks that follow), after ； and a full stop before white
-    space, or at a newline. Inside an open quote or bracket it goes on, for at most `LONGEST_NESTING` characters:
-    an unpaired mark swallows nothing.
+    space (but for the number of an item, 1. at the head of a line), or at a newline. Inside an open quote or bracket
+    it goes on, for at most `LONGEST_NESTING` characters: an unpaired mark swallows nothing.
     """
     starts, ends = sentence_spans(code_points(text))
     return list(zip(starts.tolist(), ends.tolist(), strict=True))
@@ -41,6 +41,17 @@ def sentence_spans(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return visible[rank[:-1][filled]], visible[rank[1:][filled] - 1] + 1
 
 
+def _numbers_an_item(codes: np.ndarray, point: int) -> bool:
+    """Return whether a point ends a number of one to three digits at the head of a line (1. 总则)."""
+    first = point
+    while point - first < 3 and first and ord("0") <= codes[first - 1] <= ord("9"):
+        first -= 1
+    head = first
+    while head and codes[head - 1] != ord("\n") and IS_SPACE[codes[head - 1]]:
+        head -= 1
+    return first < point and (not head or bool(codes[head - 1] == ord("\n")))
+
+
 def _borders(codes: np.ndarray) -> list[int]:
     """Return where sentences end (white space between them not looked at)."""
     marks = _KIND[codes]
@@ -51,6 +62,9 @@ def _borders(codes: np.ndarray) -> list[int]:
     alone = ((codes[at] == ord("?")) | (codes[at] == ord("!"))) & (marks[at - 1] != _END)
     inside |= alone & _GOES_ON[following] & ~last
     at = at[~inside]
+    # Few points follow a digit and stand before white space.
+    markers = [place for place in at[codes[at] == ord(".")].tolist() if _numbers_an_item(codes, place)]
+    at = at[~np.isin(at, markers)]
     borders: list[int] = []
     depth = opened = ended = 0
     # `ended`: the end so far of a sentence whose closing marks may still follow.

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from operator import itemgetter
 from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -103,9 +104,7 @@ class Segmenter:
         self._tags: defaultdict[str, int] = defaultdict(int)
         self._tags |= {tag: 1 + self._codes[name] for tag, name in NAME_TAGS.items()}
         # Where the engine tells all its names, they are looked up at once, and it only has to cut.
-        tell = getattr(self.engine, "names", lambda: None)
-        names = tell() if self.tagged_entities else None
-        self._names = None if names is None else lexicons.from_bytes(lexicons.compile_lexicon(names))
+        self._names = _names_of(self.engine) if self.tagged_entities else None
         self._lexicon_codes = np.array([0, *(self._codes[name] for name in self.lexicon.type_names)], dtype=np.uint8)
 
     def units(self, text: str, given: Given = ()) -> Units:
@@ -237,6 +236,17 @@ class Segmenter:
         order = np.lexsort((ends, starts))
         chosen = leftmost_longest(Matches(starts[order], ends[order], order))
         return (chosen.starts, chosen.ends), int(np.count_nonzero(crossing))
+
+
+_TABLES_OF_NAMES: WeakKeyDictionary[WordEngine, Lexicon | None] = WeakKeyDictionary()
+
+
+def _names_of(engine: WordEngine) -> Lexicon | None:
+    """Return the table of an engine's names, made once for each engine; None where it has none to tell."""
+    if engine not in _TABLES_OF_NAMES:
+        names = getattr(engine, "names", lambda: None)()
+        _TABLES_OF_NAMES[engine] = None if names is None else lexicons.from_bytes(lexicons.compile_lexicon(names))
+    return _TABLES_OF_NAMES[engine]
 
 
 class _Claimed(NamedTuple):

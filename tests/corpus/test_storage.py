@@ -4,7 +4,15 @@ import os
 
 import pytest
 
-from ernie_pipe.corpus.storage import digest, list_files, open_stream, remove_except, resolve, write_atomic
+from ernie_pipe.corpus.storage import (
+    digest,
+    list_files,
+    open_stream,
+    prepare_folder,
+    remove_except,
+    resolve,
+    write_atomic,
+)
 from ernie_pipe.errors import InputError
 
 
@@ -52,3 +60,17 @@ def test_addresses_and_paths_are_the_same_files(write, tmp_path):
 def test_an_unknown_scheme_is_refused():
     with pytest.raises(InputError, match=r"nowhere://a: no file system for this address"):
         resolve("nowhere://a")
+
+
+def test_a_folder_to_write_to_is_made_or_refused(write, tmp_path, monkeypatch):
+    prepare_folder(str(tmp_path / "deep" / "er"))
+    assert os.listdir(tmp_path / "deep" / "er") == []
+    with pytest.raises(InputError, match=r"a\.txt: cannot be written to"):
+        prepare_folder(str(write("a.txt", "x")))
+
+    def refuse(dir):
+        raise PermissionError(13, "Permission denied", dir)
+
+    monkeypatch.setattr("ernie_pipe.corpus.storage.tempfile.TemporaryFile", refuse)
+    with pytest.raises(InputError, match="deep: cannot be written to: Permission denied: choose another place"):
+        prepare_folder(str(tmp_path / "deep"))

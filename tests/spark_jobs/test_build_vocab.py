@@ -1,6 +1,7 @@
 """The vocabulary job: a folder for transformers, the same for the same text."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -189,6 +190,22 @@ def test_what_does_not_go_together_is_refused_before_spark(arguments, message, w
 def test_the_case_of_a_folder_is_its_own(prepared, tmp_path):
     with pytest.raises(InputError, match="this tokenizer lower-cases: leave out --no-lowercase"):
         run(tmp_path / "out", "--vocab", prepared.tokenizer, "--no-lowercase")
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"), [(Path.unlink, "missing"), (lambda path: path.write_bytes(b"PAR1"), "dam")]
+)
+def test_a_lost_or_cut_shard_of_the_input_is_named_before_spark(prepared, tmp_path, monkeypatch, damage, message):
+    monkeypatch.setattr(session, "start", None)
+    folder = tmp_path / "segmented"
+    shutil.copytree(prepared.segmented, folder)
+    shard = next(folder.glob("part-*"))
+    damage(shard)
+    for job, words in ((build_vocab, []), (encode_corpus, ["--tokenizer", prepared.tokenizer])):
+        with pytest.raises(
+            InputError, match=f"{shard.name}: named by the manifest but {message}.*`ernie-pipe segment`"
+        ):
+            job.main(["--input", str(folder), "--output", str(tmp_path / "out"), *words])
 
 
 def test_the_input_must_be_segmented(tmp_path):

@@ -205,11 +205,22 @@ def test_of_a_finished_folder_only_named_files_are_read(tmp_path):
     folder.mkdir()
     for number, text in enumerate(["长江。", "黄河。"]):
         pq.write_table(pa.table({"text": [text]}), folder / f"part-0000{number}-00000000.parquet")
-    shards = [{"name": "part-00000-00000000.parquet", "rows": 1, "bytes": 1, "digest": "d"}]
+    size = (folder / "part-00000-00000000.parquet").stat().st_size
+    shards = [{"name": "part-00000-00000000.parquet", "rows": 1, "bytes": size, "digest": "d"}]
     manifest = commit(str(folder), Manifest("segmented", {}, {}, shards=shards))
     pq.write_table(pa.table({"text": ["黄河。"]}), folder / "part-00001-00000000.parquet")
     assert manifest.shards == shards
     assert run(tmp_path, "--input", folder).counts["in"] == 1
+    (folder / "part-00000-00000000.parquet").unlink()
+    with pytest.raises(InputError, match=r"part-00000-00000000\.parquet: named by the manifest but missing"):
+        run(tmp_path, "--input", folder, name="again")
+
+
+def test_an_output_that_cannot_be_written_is_named_before_spark(write, tmp_path, monkeypatch):
+    monkeypatch.setattr(session, "start", None)
+    path = write("a.txt", "长江。")
+    with pytest.raises(InputError, match=r"a\.txt/out: cannot be written to: Not a directory"):
+        segment_corpus.main(["--input", str(path), "--output", str(write("b/a.txt", "x") / "out")])
 
 
 def test_a_users_mistake_is_one_line_and_code_two(monkeypatch, capsys, tmp_path):

@@ -133,6 +133,17 @@ def test_encodings_are_found(write, encoding):
     assert texts(read_all(path)) == ["哈尔滨是黑龙江的省会。\n很冷。"]
 
 
+@pytest.mark.parametrize("encoding", ["auto", "utf-16"])
+@pytest.mark.parametrize("name", ["a.txt", "a.jsonl"])
+def test_utf16_is_not_cut_into_lines_of_bytes(write, name, encoding):
+    path = str(write(name, "长江\nabc\n\n黄河\n".encode("utf-16")))
+    template = Split(path, "s", format_of(name), documents="line", encoding=encoding)
+    (found,) = [item for split, _ in plan_splits(path, template, split_bytes=5) for item in read(split)]
+    assert isinstance(found, Rejected)
+    assert (found.reason, found.line) == ("does not decode", 1)
+    assert "iconv -f UTF-16" in found.detail
+
+
 def test_a_named_encoding_is_used(write):
     path = write("a.txt", "東京".encode("shift_jis"))
     assert texts(read_all(path, encoding="shift_jis")) == ["東京"]

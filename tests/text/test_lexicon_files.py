@@ -117,6 +117,8 @@ TSV_ERRORS = [
     ("# only\n\n", r"a\.tsv: holds no entries"),
     ("a\tLOC\n长江\tLOC\n".encode("gb18030"), r"line 2: not UTF-8 \(byte 6\); it looks like GB18030: `iconv"),
     ("长江\tLOC\n".encode("utf-16"), r"line 1: not UTF-8 \(byte 0\); it looks like UTF-16"),
+    ("长江\tLOC\n".encode("utf-16-le"), r"it looks like UTF-16LE: `iconv -f UTF-16LE"),
+    ("黄河长江\tLOC\n".encode("utf-16-be"), r"it looks like UTF-16BE: `iconv -f UTF-16BE"),
     (b"\x1f\x8b\x08\x00", r"a\.tsv: is compressed"),
     (b"ab\tLOC\n\xff", r"line 2: not UTF-8 \(byte 7\): save it as UTF-8"),
 ]

@@ -2,6 +2,8 @@
 
 import itertools
 import re
+import time
+from functools import lru_cache
 from types import SimpleNamespace
 
 import numpy as np
@@ -47,9 +49,15 @@ def split_lexicon(surfaces):
     return entities, surfaces.keys() - entities.keys()
 
 
+@lru_cache
+def segmenter_with(**lexicon):
+    """A segmenter with a lexicon: each is built once, for it compiles all names of the engine."""
+    return Segmenter(ENGINE, from_bytes(compile_lexicon(*split_lexicon(lexicon))))
+
+
 def segmented(*texts, lexicon=None, segments=(), given=()):
     """The documents of `texts` as the segmenting job makes them."""
-    segmenter = Segmenter(ENGINE, from_bytes(compile_lexicon(*split_lexicon(lexicon or {}))))
+    segmenter = segmenter_with(**(lexicon or {}))
     records = [Record(f"d{number}", "s", text, segments=tuple(segments)) for number, text in enumerate(texts)]
     layers = segmenter.segment(texts, [given] * len(texts))
     return schema.read_documents(schema.segmented_batch(records, layers, segmenter.type_names), TYPES)
@@ -187,6 +195,18 @@ def test_turns_keep_their_roles_over_passages(encoder):
     assert [passage.segments for passage in whole] == [[(0, "query"), (5, "response")]]
     cut = passages(encoder, row, max_tokens=10)
     assert [passage.segments for passage in cut] == [[(0, "query"), (5, "response")], [(0, "response")]]
+
+
+def test_time_is_linear_in_the_turns_of_a_document(encoder):
+    def seconds(turns):
+        row = segmented("是的。\n" * turns, segments=[(4 * turn, "query") for turn in range(turns)])
+        begun = time.process_time()
+        found = passages(encoder, row, max_tokens=8)
+        assert sum(len(passage.segments) for passage in found) == turns
+        return time.process_time() - begun
+
+    seconds(100)
+    assert seconds(8000) < 16 * max(0.02, min(seconds(2000) for _ in range(3)))
 
 
 def test_units_start_anew_where_a_sentence_does():
