@@ -47,6 +47,13 @@ def _job(name: str, argv: list[str]) -> int:
     return module.main(argv)
 
 
+def _plan(argv: list[str]) -> int:
+    """What a run will do: stages, tasks, steps, tokens, epochs, padding, memory and time."""
+    from ernie_pipe.pretrain.preview import main as preview
+
+    return preview(argv)
+
+
 def _pretrain(argv: list[str]) -> int:
     """Continual multi-task pretraining; N processes through `accelerate launch`."""
     from ernie_pipe.launch import pretrain
@@ -61,10 +68,11 @@ def _export(argv: list[str]) -> int:
     parser.add_argument("--output", metavar="HF", required=True, help="folder for the transformers model")
     parser.add_argument("--format", choices=("ernie", "bert"), default="ernie", help="bert folds a task's embedding in")
     parser.add_argument("--task", help="task whose embedding `bert` folds in (default: the first)")
+    parser.add_argument("--best", action="store_true", help="the best checkpoint of evaluate.every, not the newest")
     args = parser.parse_args(argv)
     from ernie_pipe.pretrain.export import export
 
-    step = export(args.run, args.output, format=args.format, task=args.task)
+    step = export(args.run, args.output, format=args.format, task=args.task, best=args.best)
     print(f"{args.output}: step {step} as {args.format.upper()}, for AutoModelForMaskedLM and AutoTokenizer")
     return 0
 
@@ -117,6 +125,7 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "vocab": _vocab,
     "encode": _encode,
     "import-ernie1": _import_ernie1,
+    "plan": _plan,
     "pretrain": _pretrain,
     "inspect": _inspect,
     "export": _export,

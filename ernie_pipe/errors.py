@@ -1,4 +1,4 @@
-"""The one exception that stands for a user's mistake: commands print it as a line and exit with code 2."""
+"""The exceptions that commands print as one line: a user's mistake (exit code 2), training that stopped (1)."""
 
 
 def mistake(error: Exception) -> str | None:
@@ -13,3 +13,7 @@ def mistake(error: Exception) -> str | None:
 
 class InputError(ValueError):
     """Something the user gave is wrong. The message says which file, line or key, and what to do."""
+
+
+class TrainingStopped(RuntimeError):
+    """Training cannot go on though nothing that was given is wrong: one line, exit code 1, checkpoints intact."""

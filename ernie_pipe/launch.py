@@ -7,9 +7,11 @@ launcher: started directly, its exit code is ours.
 
 import argparse
 import os
+import shlex
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -17,7 +19,7 @@ from ernie_pipe.config import positive
 from ernie_pipe.environment import cores, die_with_parent
 from ernie_pipe.errors import InputError
 from ernie_pipe.pretrain import run as runs
-from ernie_pipe.pretrain.__main__ import load_settings, parser
+from ernie_pipe.pretrain.__main__ import COMMAND, load_settings, parser
 from ernie_pipe.pretrain.prepare import prepare
 from ernie_pipe.pretrain.settings import PretrainSettings
 
@@ -36,8 +38,7 @@ def command(processes: int, threads: int, *, arguments: list[str]) -> list[str]:
         # Port 0: any free one, so that two runs on one machine do not meet.
         "main_process_port": "0",
     }
-    # Quiet: a failed process tells its own story, the launcher's traceback adds none.
-    line = [sys.executable, "-m", "accelerate.commands.launch", "--quiet"]
+    line = [sys.executable, "-m", "ernie_pipe.pretrain.launcher", "--quiet"]
     line += [item for name, value in options.items() for item in (f"--{name}", value)]
     return [*line, "--multi_gpu", *training]
 
@@ -63,20 +64,28 @@ def pretrain(argv: list[str]) -> int:
     if not gpus:
         environment["ACCELERATE_USE_CPU"] = "true"
     environment.setdefault("OMP_NUM_THREADS", str(threads))
+    environment[COMMAND] = shlex.join(["ernie-pipe", "pretrain", *argv])
     return _run(command(processes, threads, arguments=passed), environment)
 
 
 def _run(line: list[str], environment: dict[str, str]) -> int:
     """Run the line and return its exit code; SIGTERM and SIGINT are passed on, so that training saves first."""
-    # Training ends at once with this command; a launcher is told, so that it ends its ranks.
-    number = signal.SIGKILL if line[2] == "ernie_pipe.pretrain" else signal.SIGTERM
-    process = subprocess.Popen(line, env=environment, preexec_fn=partial(die_with_parent, number))
+    alone = line[2] == "ernie_pipe.pretrain"
+    # Training ends at once with this command; a launcher is told, so that it ends its ranks. It gets a group of its
+    # own: a Ctrl-C that reached it beside its ranks would make it end them before they have saved.
+    number = signal.SIGKILL if alone else signal.SIGTERM
+    process = subprocess.Popen(
+        line, env=environment, preexec_fn=partial(die_with_parent, number), process_group=None if alone else 0
+    )
     asked = False
 
     def pass_on(number: int, _: object) -> None:
         nonlocal asked
         asked = True
-        process.send_signal(number)
+        # The ranks themselves: they end with 0, and so does the launcher, which would give them no time to save.
+        for target in (not alone and _ranks(process.pid)) or [process.pid]:
+            with suppress(ProcessLookupError):
+                os.kill(target, number)
 
     before = {number: signal.signal(number, pass_on) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
@@ -91,12 +100,27 @@ def _run(line: list[str], environment: dict[str, str]) -> int:
     return code
 
 
+def _ranks(launcher: int) -> list[int]:
+    """Return the processes that train: the launcher's own children, not those that build batches for them."""
+    import psutil
+
+    try:
+        found = psutil.Process(launcher).children()
+        return [child.pid for child in found if "ernie_pipe.pretrain" in child.cmdline()]
+    except psutil.Error:
+        return []
+
+
 def _check(settings: PretrainSettings, args: argparse.Namespace, processes: int) -> None:
     """Find every mistake here, in one line, before N processes each find it."""
     if settings.processes not in (None, processes):
         raise InputError(f"--num-processes {processes}, but the settings ask for processes: {settings.processes}")
     prepared = prepare(settings, args.data)
     prepared.plan.micro_batches_of(0, processes)
+    if settings.evaluate.every:
+        from ernie_pipe.pretrain.evaluate import HeldOut
+
+        HeldOut(settings, args.data, prepared.builder.special)
     runs.check(Path(args.output), settings, prepared.passages.manifest)
 
 

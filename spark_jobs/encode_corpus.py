@@ -21,7 +21,7 @@ from pydantic import Field
 from ernie_pipe.config import Settings, add_arguments, from_arguments
 from ernie_pipe.corpus import manifest as manifests
 from ernie_pipe.corpus import schema
-from ernie_pipe.corpus.storage import write_atomic
+from ernie_pipe.corpus.storage import prepare_folder, write_atomic
 from ernie_pipe.corpus.writer import ShardWriter, open_shard, rejected_writer
 from ernie_pipe.errors import InputError
 from ernie_pipe.stopwatch import Stopwatch
@@ -70,7 +70,7 @@ def main(argv: list[str]) -> int:
 def encode(settings: EncodeSettings, *, overwrite: bool = False) -> manifests.Manifest:
     """Encode the documents and commit the manifest; a finished equal result is left as it is."""
     began = time.monotonic()
-    corpus = manifests.read(settings.input, "segmented")
+    corpus = manifests.read_whole(settings.input, "segmented")
     encoder = encoding.load_encoder(settings.tokenizer)
     config = {
         "input": corpus.data_fingerprint,
@@ -83,6 +83,7 @@ def encode(settings: EncodeSettings, *, overwrite: bool = False) -> manifests.Ma
     if manifests.is_done(settings.output, "passages", config, overwrite=overwrite):
         print(f"{settings.output}: already done with this configuration", file=sys.stderr)
         return manifests.read(settings.output, "passages")
+    prepare_folder(settings.output)
     import session
 
     spark = session.start("encode")

@@ -6,6 +6,25 @@ from ernie_pipe import draws
 KEYS = draws.key(1, np.arange(200_000))
 
 
+@pytest.mark.parametrize("size", [2, 3, 6, 17, 50, 64])
+def test_permute_is_uniform_for_few_positions(size):
+    seeds = 200_000 // size
+    positions = np.tile(np.arange(size), seeds)
+    sent = draws.permute(positions, size, np.repeat(draws.key(np.arange(seeds)), size))
+    counts = np.bincount(positions * size + sent, minlength=size * size)
+    freedom = (size - 1) ** 2
+    expected = seeds / size
+    # Six standard deviations of a chi-square.
+    assert ((counts - expected) ** 2 / expected).sum() < freedom + 6 * (2 * freedom) ** 0.5
+
+
+def test_one_key_is_mixed_like_many():
+    many = draws.key(3, np.arange(100))
+    assert [int(draws.mix(key)) for key in many] == draws.mix(many).tolist()
+    assert [float(draws.uniform(key, 2)) for key in many] == draws.uniform(many, 2).tolist()
+    assert [int(draws.below(7, key, 2)) for key in many] == draws.below(7, many, 2).tolist()
+
+
 @pytest.mark.parametrize("size", [*range(1, 201), 1_000, 65_535, 65_536, 65_537, 300_007])
 def test_permute_is_a_bijection(size):
     sent = draws.permute(np.arange(size), size, draws.key(size))
@@ -69,4 +88,5 @@ def test_draws_stay_what_they_are():
     # Golden values: another value here means that no old run can be resumed or shown again.
     assert int(draws.key(7, 1, 2)) == 13539108457884688163
     assert draws.uniform(draws.key(7))[()] == pytest.approx(0.1226394083034702, abs=1e-15)
-    assert draws.permute(np.arange(6), 6, draws.key(7)).tolist() == [1, 0, 3, 2, 5, 4]
+    assert draws.permute(np.arange(6), 6, draws.key(7)).tolist() == [4, 2, 0, 3, 5, 1]
+    assert draws.permute(np.arange(6), 600, draws.key(7)).tolist() == [147, 521, 56, 592, 274, 339]

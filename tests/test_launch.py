@@ -8,6 +8,7 @@ import yaml
 
 from ernie_pipe import launch
 from ernie_pipe.errors import InputError
+from ernie_pipe.pretrain.launcher import told
 from tests.pretrain.building import MICRO
 
 
@@ -18,11 +19,26 @@ def test_one_process_needs_no_launcher():
 
 def test_several_processes_get_one_group_a_free_port_and_their_threads():
     line = launch.command(2, 3, arguments=["--data", "d"])
-    assert line[1:3] == ["-m", "accelerate.commands.launch"]
+    assert line[1:3] == ["-m", "ernie_pipe.pretrain.launcher"]
     assert "--multi_gpu" in line
     for flag, value in (("--num_processes", "2"), ("--num_cpu_threads_per_process", "3"), ("--main_process_port", "0")):
         assert line[line.index(flag) + 1] == value
     assert line[-6:] == ["-m", "ernie_pipe.pretrain", "--data", "d", "--set", "processes=2"]
+
+
+@pytest.mark.parametrize(
+    ("codes", "code", "words"),
+    [
+        ({0: 2, 1: 2}, 2, ""),
+        ({0: 1, 1: 1}, 1, ""),
+        ({0: 1, 1: -9}, 1, "process 1 was lost (SIGKILL, perhaps for lack of memory); the same command goes on"),
+        ({0: -15, 1: 2}, 2, ""),
+    ],
+)
+def test_the_exit_code_of_the_ranks_and_who_was_lost_are_told(codes, code, words):
+    found, line = told(codes)
+    assert found == code
+    assert (words in line) if words else not line
 
 
 @pytest.fixture

@@ -1,8 +1,12 @@
 """Passages, memory-mapped: random access to any row without reading the rest.
 
-What is held in memory is one small number a passage (tokens, sentences, document, source); ids stay on disk.
+Nothing is held in memory but what was looked at lately: ids lie in the mapped shards, lengths and documents in the
+mapped index beside them (`ernie_pipe/corpus/index.py`).
 """
 
+import mmap
+from bisect import bisect_right
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -11,7 +15,11 @@ import numpy as np
 import pyarrow as pa
 
 from ernie_pipe.corpus import manifest as manifests
-from ernie_pipe.errors import InputError
+from ernie_pipe.corpus.index import map_file, open_index
+
+# Mapped pages count as memory of the process until they are given back; a look at a passage touches a few.
+_LOOKS = 1000
+_SMALL = 256 << 20
 
 
 @dataclass(frozen=True)
@@ -26,58 +34,95 @@ class Columns:
     sentence_offsets: np.ndarray
 
 
+@dataclass(frozen=True)
+class Eligibility:
+    """The passages `start` to `stop` − 1, as tasks see them when they say which can anchor an example.
+
+    `tokens`, `sentences`, `source`: one number a passage; `documents`: documents of the whole split.
+    """
+
+    passages: "Passages"
+    start: int
+    stop: int
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+    @property
+    def tokens(self) -> np.ndarray:
+        """Tokens of each passage (uint16)."""
+        return self.passages.tokens[self.start : self.stop]
+
+    @property
+    def sentences(self) -> np.ndarray:
+        """Sentences of each passage (uint16)."""
+        return self.passages.sentences[self.start : self.stop]
+
+    @property
+    def source(self) -> np.ndarray:
+        """Source of each passage (uint16, index into `source_names`)."""
+        return self.passages.source[self.start : self.stop]
+
+    @property
+    def documents(self) -> int:
+        """Documents of the whole split."""
+        return self.passages.documents
+
+    @property
+    def document_sentences(self) -> np.ndarray:
+        """Sentences of the whole document that each passage belongs to (int64)."""
+        first, last = self.passages.document_of(np.array([self.start, self.stop - 1])).tolist()
+        borders = self.passages.first_passages[first : last + 2].astype(np.int64)
+        sentences = self.passages.sentences[borders[0] : borders[-1]].astype(np.int64)
+        totals = np.add.reduceat(sentences, borders[:-1] - borders[0])
+        inside = np.clip(borders, self.start, self.stop)
+        return np.repeat(totals, inside[1:] - inside[:-1])
+
+
 class Passages:
     """The rows of one split of a passages folder, numbered from 0 in manifest order.
 
-    `tokens`, `sentences` (uint16), `document` (int32 ordinal, rising) and `source` (int32, index into
-    `source_names`) are arrays over all passages.
+    Mapped arrays over all N passages: `tokens`, `sentences` (uint16) and `source` (uint16, index into
+    `source_names`); over all D documents: `first_passages` (D + 1, uint32: of each, then N). `total_tokens` and
+    `longest` are of the text, without special tokens.
     """
 
     def __init__(self, folder: str, split: str = "train") -> None:
         self.folder, self.split = folder, split
         self.manifest = manifests.read(folder, "passages")
         self.batch_rows: int = self.manifest.details["batch_rows"]
-        shards = [shard for shard in self.manifest.shards if shard["split"] == split]
-        self._readers = [_open(f"{folder}/{shard['name']}", shard) for shard in shards]
-        self._first_rows = np.cumsum([0, *(shard["rows"] for shard in shards)])
+        self._shards = [shard for shard in self.manifest.shards if shard["split"] == split and shard["rows"]]
+        index = open_index(folder, split, self._shards)
+        self.tokens, self.sentences, self.source = index.tokens, index.sentences, index.source
+        self.first_passages, self.source_names = index.documents, index.source_names
+        self.total_tokens, self.longest = index.total_tokens, index.longest
+        self._index = index
+        rows = np.array([shard["rows"] for shard in self._shards], np.int64)
+        self._first_rows = [0, *np.cumsum(rows).tolist()]
+        self._first_batches = [0, *np.cumsum(-(-rows // self.batch_rows)).tolist()]
+        self._files: dict[int, mmap.mmap] = {}
+        self._touched: set[int] = set()
+        self._touched_before: set[int] = set()
         self._columns = lru_cache(maxsize=4096)(self._load)
-        self.source_names: list[str] = []
-        self._scan()
-
-    def _scan(self) -> None:
-        tokens, sentences, first, source = [], [], [], []
-        for shard, reader in enumerate(self._readers):
-            for number in range(reader.num_record_batches):
-                columns = self._columns(shard, number)
-                tokens.append(np.diff(columns.token_offsets).astype(np.uint16))
-                sentences.append(np.diff(columns.sentence_offsets).astype(np.uint16))
-                batch = reader.get_batch(number)
-                first.append(batch.column("index").to_numpy() == 0)
-                source.append(self._source_codes(batch.column("source")))
-        self.tokens = np.concatenate([np.zeros(0, np.uint16), *tokens])
-        self.sentences = np.concatenate([np.zeros(0, np.uint16), *sentences])
-        self.document = np.cumsum(np.concatenate([np.zeros(0, bool), *first]), dtype=np.int32) - 1
-        self.source = np.concatenate([np.zeros(0, np.int32), *source])
-
-    def _source_codes(self, column: pa.Array) -> np.ndarray:
-        encoded = column.dictionary_encode()
-        for name in encoded.dictionary.to_pylist():
-            if name not in self.source_names:
-                self.source_names.append(name)
-        codes = np.array([self.source_names.index(name) for name in encoded.dictionary.to_pylist()], np.int32)
-        return codes[encoded.indices.to_numpy()]
+        self._looks = 0
+        self._is_small = sum(shard["bytes"] for shard in self._shards) <= _SMALL
 
     def _load(self, shard: int, number: int) -> Columns:
-        batch = self._readers[shard].get_batch(number)
-        ids, bits, types = (batch.column(name) for name in ("input_ids", "unit_bits", "entity_types"))
-        sentences = batch.column("sentence_starts")
+        file = self._files.get(shard)
+        if file is None:
+            file = self._files[shard] = map_file(f"{self.folder}/{self._shards[shard]['name']}")
+        at = self._index.batches[self._first_batches[shard] + number].tolist()
+        rows = min(self.batch_rows, self._shards[shard]["rows"] - number * self.batch_rows)
+        token_offsets = np.frombuffer(file, np.int32, rows + 1, at[3])
+        sentence_offsets = np.frombuffer(file, np.int32, rows + 1, at[5])
+        tokens, sentences = int(token_offsets[-1]), int(sentence_offsets[-1])
         return Columns(
-            ids.values.to_numpy(),
-            bits.values.to_numpy(),
-            types.values.to_numpy(),
-            ids.offsets.to_numpy(),
-            sentences.values.to_numpy(),
-            sentences.offsets.to_numpy(),
+            np.frombuffer(file, self._index.id_type, tokens, at[0]),
+            np.frombuffer(file, np.uint8, tokens, at[1]),
+            np.frombuffer(file, np.uint8, tokens, at[2]),
+            token_offsets,
+            np.frombuffer(file, np.uint16, sentences, at[4]),
+            sentence_offsets,
         )
 
     def __len__(self) -> int:
@@ -90,36 +135,64 @@ class Passages:
         self.__init__(**state)  # type: ignore[misc]
 
     def _row(self, passage: int) -> tuple[Columns, int]:
-        shard = int(np.searchsorted(self._first_rows, passage, side="right")) - 1
-        row = passage - int(self._first_rows[shard])
-        return self._columns(shard, row // self.batch_rows), row % self.batch_rows
+        self._looks += 1
+        if self._looks >= _LOOKS:
+            self._looks = 0
+            if not self._is_small:
+                self.release()
+        shard = bisect_right(self._first_rows, passage) - 1
+        self._touched.add(shard)
+        number, row = divmod(passage - self._first_rows[shard], self.batch_rows)
+        return self._columns(shard, number), row
 
     def get(self, passage: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return views of (ids, unit bits, entity types), one entry a token."""
         columns, row = self._row(passage)
-        start, end = columns.token_offsets[row], columns.token_offsets[row + 1]
+        start, end = columns.token_offsets[row : row + 2].tolist()
         return columns.ids[start:end], columns.bits[start:end], columns.types[start:end]
 
     def sentence_starts(self, passage: int) -> np.ndarray:
         """Return the token at which each sentence of the passage begins."""
         columns, row = self._row(passage)
-        return columns.sentence_starts[columns.sentence_offsets[row] : columns.sentence_offsets[row + 1]]
+        start, end = columns.sentence_offsets[row : row + 2].tolist()
+        return columns.sentence_starts[start:end]
 
     def first_passage(self, document: int) -> int:
-        """Return the first passage of a document."""
-        return int(np.searchsorted(self.document, document))
+        """Return the first passage of a document; that of document D is N."""
+        return int(self.first_passages[document])
+
+    def document_of(self, passages: np.ndarray) -> np.ndarray:
+        """Return the document that each of `passages` belongs to."""
+        return np.searchsorted(self.first_passages, passages.astype(np.uint32), side="right") - 1
+
+    @property
+    def document(self) -> np.ndarray:
+        """The document of every passage (N, rising), made anew: for small corpora."""
+        return np.repeat(np.arange(self.documents, dtype=np.int32), np.diff(self.first_passages))
+
+    @property
+    def document_sentences(self) -> np.ndarray:
+        """Sentences of the whole document of every passage (N), made anew: for small corpora."""
+        return self.part(0, len(self)).document_sentences
 
     @property
     def documents(self) -> int:
         """Number of documents."""
-        return int(self.document[-1]) + 1 if len(self.document) else 0
+        return max(0, len(self.first_passages) - 1)
 
+    def part(self, start: int, stop: int) -> Eligibility:
+        """Return the passages `start` to `stop` − 1."""
+        return Eligibility(self, start, stop)
 
-def _open(path: str, shard: dict[str, Any]) -> Any:
-    try:
-        reader = pa.ipc.open_file(pa.memory_map(path))
-    except FileNotFoundError:
-        raise InputError(f"{path}: named by the manifest but missing: run `ernie-pipe encode` again") from None
-    except (OSError, pa.ArrowInvalid) as error:
-        raise InputError(f"{path}: damaged ({error}): run `ernie-pipe encode` again with --overwrite") from None
-    return reader
+    def release(self) -> None:
+        """Give the mapped pages back: what is looked at again is mapped again, from the system's cache."""
+        if hasattr(mmap, "MADV_DONTNEED"):
+            # What a look gave is read after it: those of the last time may have come back since.
+            for mapped in (*self._index.maps, *(self._files[n] for n in self._touched | self._touched_before)):
+                mapped.madvise(mmap.MADV_DONTNEED)
+        self._touched, self._touched_before = set(), self._touched
+
+    def readers(self) -> Iterator[pa.RecordBatchFileReader]:
+        """Yield an Arrow reader for each shard: for the columns that training does not need."""
+        for shard in self._shards:
+            yield pa.ipc.open_file(pa.memory_map(f"{self.folder}/{shard['name']}"))

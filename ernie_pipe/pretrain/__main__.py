@@ -1,16 +1,28 @@
 """Continual multi-task pretraining: `accelerate launch -m ernie_pipe.pretrain --config YAML --data PASSAGES …`."""
 
+from __future__ import annotations
+
 import argparse
 import logging
 import os
+import shlex
 import signal
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ernie_pipe.config import apply_overrides, load_yaml, positive, validate
 from ernie_pipe.environment import die_with_parent
-from ernie_pipe.errors import InputError, mistake
+from ernie_pipe.errors import InputError, TrainingStopped, mistake
 from ernie_pipe.pretrain.settings import PretrainSettings
+
+if TYPE_CHECKING:
+    from ernie_pipe.pretrain.trainer import Trainer
+
+# Where `ernie-pipe pretrain` puts the line that was typed.
+COMMAND = "ERNIE_PIPE_COMMAND"
+# What gloo and NCCL say when a peer is gone.
+_LOST = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "NCCL", "gloo")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -45,39 +57,83 @@ def main(argv: list[str]) -> int:
         die_with_parent(signal.SIGKILL)
     args = parser().parse_args(argv)
     try:
-        settings = load_settings(args)
-        from transformers.utils import logging as transformers_logging
-
-        from ernie_pipe.pretrain.trainer import NonFiniteGradient, Trainer
-
-        # What is initialised anew we say ourselves, in one line.
-        transformers_logging.set_verbosity_error()
-
-        try:
-            trainer = Trainer(settings, args.data, Path(args.output))
-            means = trainer.train(args.max_steps)
-        except NonFiniteGradient as error:
-            print(f"error: {error}; what was saved before is intact", file=sys.stderr)
-            return 1
-    except (InputError, OSError) as error:
-        line = mistake(error)
+        return _train(args, argv)
+    except (InputError, OSError, RuntimeError) as error:
+        line = _line(error, Path(args.output))
         if line is None:
             raise
         if os.environ.get("RANK", "0") == "0":
             print(line, file=sys.stderr)
-        return 2
+        return 1 if isinstance(error, RuntimeError) else 2
+
+
+def _train(args: argparse.Namespace, argv: list[str]) -> int:
+    settings = load_settings(args)
+    from transformers.utils import logging as transformers_logging
+
+    from ernie_pipe.pretrain.trainer import Trainer
+    from ernie_pipe.pretrain.world import peak_memory
+
+    # What is initialised anew we say ourselves, in one line.
+    transformers_logging.set_verbosity_error()
+    trainer = Trainer(settings, args.data, Path(args.output))
+    means = trainer.train(args.max_steps)
     if trainer.accelerator.is_main_process:
-        _report(args, trainer.step, trainer.plan.steps, means)
+        for name in (name.removeprefix("loss/") for name in means if name.startswith("loss/")):
+            print(f"{name}: loss {means[f'loss/{name}']:.4f}, accuracy {means[f'accuracy/{name}']:.4f}")
+        device = trainer.accelerator.device
+        print(f"memory: at most {peak_memory(device):,} MiB a process ({device.type}); {_waited(trainer)}")
+        print(_end(args.output, trainer, argv))
     return 0
 
 
-def _report(args: argparse.Namespace, step: int, steps: int, means: dict[str, float]) -> None:
-    tasks = [name.removeprefix("loss/") for name in means if name.startswith("loss/")]
-    for name in tasks:
-        print(f"{name}: loss {means[f'loss/{name}']:.4f}, accuracy {means[f'accuracy/{name}']:.4f}")
-    again = "the same command" if args.max_steps is None else "the same command without --max-steps"
-    rest = "" if step == steps else f"; {again} goes on to {steps}"
-    print(f"{args.output}: step {step} of {steps}{rest}")
+def _waited(trainer: Trainer) -> str:
+    return f"{trainer.writer.waited:.1f} s of {trainer.seconds:.0f} s went into checkpoints"
+
+
+def _end(output: str, trainer: Trainer, argv: list[str]) -> str:
+    """Return where the run stands and, where steps are left, the line that goes on with it."""
+    steps = trainer.plan.steps
+    text = f"{output}: step {trainer.step} of {steps}"
+    if trainer.held_out is not None and trainer.held_out.state.best_step >= 0:
+        state = trainer.held_out.state
+        text += f"; best {trainer.held_out.metric} {state.best:.4f} at step {state.best_step}"
+    if trainer.stopped_early:
+        return f"{text}; stopped early: evaluate.patience ({trainer.settings.evaluate.patience}) evaluations passed"
+    if trainer.step == steps:
+        return text
+    return f"{text}, saved; go on with:\n  {resume_line(argv)}"
+
+
+def resume_line(argv: list[str]) -> str:
+    """Return the command that goes on to the end: as it was typed, without `--max-steps`."""
+    typed = os.environ.get(COMMAND)
+    words = shlex.split(typed) if typed else ["python", "-m", "ernie_pipe.pretrain", *argv]
+    if not typed and "TORCHELASTIC_RUN_ID" in os.environ:
+        # The launcher's own options are not known here.
+        words[:2] = ["accelerate", "launch", "-m"]
+    kept = [
+        word
+        for before, word in zip(["", *words], words, strict=False)
+        if before != "--max-steps" and word != "--max-steps" and not word.startswith("--max-steps=")
+    ]
+    return shlex.join(kept)
+
+
+def _line(error: Exception, output: Path) -> str | None:
+    """Return what to tell a user, or None for an error that is ours."""
+    if not isinstance(error, RuntimeError):
+        return mistake(error)
+    text = " ".join(str(error).split())
+    if isinstance(error, TrainingStopped):
+        return f"error: {text}"
+    if "DataLoader worker" in text:
+        why = "a process that builds batches ended (killed, perhaps for lack of memory; see batch.loader_workers)"
+    elif int(os.environ.get("WORLD_SIZE", "1")) > 1 and any(sign in text for sign in _LOST):
+        why = "another process of this run was lost"
+    else:
+        return None
+    return f"error: {output}: {why}; the same command goes on from the newest checkpoint ({text[:200]})"
 
 
 if __name__ == "__main__":

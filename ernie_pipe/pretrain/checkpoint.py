@@ -1,7 +1,8 @@
 """Checkpoints: written beside, fsynced, renamed, checksummed; a damaged newest one is named and passed over.
 
-`RUN/checkpoints/step-00000300/` holds `model.safetensors`, `optimizer.pt` (read with `weights_only`) and
-`state.json` with the step and the SHA-256 of the other files.
+`RUN/checkpoints/step-00000300/` holds `model.safetensors`, `optimizer.pt` (read with `weights_only`), `trainer.json`
+(what the loop remembers) and `state.json` with the step and the SHA-256 of the other files. A copy in memory is
+written in the background, so that training waits only for the copy.
 """
 
 import hashlib
@@ -9,18 +10,50 @@ import json
 import logging
 import os
 import shutil
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from ernie_pipe.corpus.storage import sync_folder
-from ernie_pipe.errors import InputError
+from ernie_pipe.errors import InputError, TrainingStopped
 from ernie_pipe.model.multitask import MultiTaskModel
 
 logger = logging.getLogger(__name__)
-MODEL, OPTIMIZER, STATE = "model.safetensors", "optimizer.pt", "state.json"
+MODEL, OPTIMIZER, TRAINER, STATE = "model.safetensors", "optimizer.pt", "trainer.json", "state.json"
+
+
+class SaveFailed(TrainingStopped):
+    """A checkpoint could not be written (a full disk, mostly); the ones before it are intact."""
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What a checkpoint stores, on the CPU: tensors by name, the optimiser's state, and what the loop remembers."""
+
+    model: dict[str, torch.Tensor]
+    optimizer: dict[str, Any]
+    trainer: dict[str, Any]
+
+
+def snapshot(model: MultiTaskModel, optimizer: torch.optim.Optimizer, trainer: dict[str, Any]) -> Snapshot:
+    """Copy everything to CPU memory that training will not touch."""
+    on_cpu = next(model.parameters()).device.type == "cpu"
+    weights = {name: tensor.clone() if on_cpu else tensor for name, tensor in model.state().items()}
+    return Snapshot(weights, _copied(optimizer.state_dict()), trainer)
+
+
+def _copied(value: Any) -> Any:
+    if isinstance(value, torch.Tensor):
+        return value.detach().to("cpu", copy=True)
+    if isinstance(value, dict):
+        return {key: _copied(item) for key, item in value.items()}
+    return [_copied(item) for item in value] if isinstance(value, list) else value
 
 
 def folder(run: Path, step: int) -> Path:
@@ -28,28 +61,110 @@ def folder(run: Path, step: int) -> Path:
     return run / "checkpoints" / f"step-{step:08d}"
 
 
-def save(run: Path, step: int, model: MultiTaskModel, optimizer: torch.optim.Optimizer, *, keep: int) -> Path:
-    """Save atomically, then delete all but the newest `keep` checkpoints."""
+def save(
+    run: Path,
+    step: int,
+    model: MultiTaskModel,
+    optimizer: torch.optim.Optimizer,
+    *,
+    keep: int,
+    best: int | None = None,
+    trainer: dict[str, Any] | None = None,
+) -> Path:
+    """Save atomically, then delete all but the newest `keep` checkpoints and that of step `best`."""
+    return write(run, step, Snapshot(model.state(), optimizer.state_dict(), trainer or {}), keep=keep, best=best)
+
+
+def write(run: Path, step: int, content: Snapshot, *, keep: int, best: int | None) -> Path:
+    """Write a snapshot as `save` does; `SaveFailed` leaves no part of it behind and the others as they were."""
     target = folder(run, step)
-    if target.exists() and _problem(target) is None:
-        return target
-    partial = target.with_name(target.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
+    if not target.exists() or _problem(target) is not None:
+        partial = target.with_name(target.name + ".partial")
+        try:
+            _write_partial(run, partial, step, content)
+            # What still lies there is damaged: a run that resumed before it has come back to its step.
+            shutil.rmtree(target, ignore_errors=True)
+            partial.rename(target)
+            sync_folder(str(target.parent))
+        except (OSError, RuntimeError, SafetensorError) as error:
+            # torch and safetensors tell a full disk by errors of their own.
+            shutil.rmtree(partial, ignore_errors=True)
+            raise failed(run, target, error) from error
+    for old in _found(run)[keep:]:
+        if old != best:
+            shutil.rmtree(folder(run, old))
+    return target
+
+
+def _write_partial(run: Path, partial: Path, step: int, content: Snapshot) -> None:
+    for left in (run / "checkpoints").glob("*.partial"):
+        shutil.rmtree(left)
     partial.mkdir(parents=True)
-    save_file(model.state(), partial / MODEL)
-    torch.save(optimizer.state_dict(), partial / OPTIMIZER)
-    state = {"step": step, "sha256": {name: _sha256(partial / name) for name in (MODEL, OPTIMIZER)}}
+    save_file(content.model, partial / MODEL)
+    torch.save(content.optimizer, partial / OPTIMIZER)
+    (partial / TRAINER).write_text(json.dumps(content.trainer, indent=1), encoding="utf-8")
+    state = {"step": step, "sha256": {name: _sha256(partial / name) for name in (MODEL, OPTIMIZER, TRAINER)}}
     (partial / STATE).write_text(json.dumps(state, indent=1), encoding="utf-8")
     for path in partial.iterdir():
         _sync_file(path)
     sync_folder(str(partial))
-    # What still lies there is damaged: a run that resumed before it has come back to its step.
-    shutil.rmtree(target, ignore_errors=True)
-    partial.rename(target)
-    sync_folder(str(target.parent))
-    for old in _found(run)[keep:]:
-        shutil.rmtree(folder(run, old))
-    return target
+
+
+def failed(run: Path, target: Path, error: Exception) -> SaveFailed:
+    """Return the error that tells why `target` was not written, and where the run can go on."""
+    before = _found(run)
+    left = f"step {before[0]} is intact, the same command goes on from it" if before else "no step was saved before"
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else " ".join(str(error).split())
+    return SaveFailed(f"{target}: not saved ({reason}); {left}; first make room on the disk")
+
+
+class Writer:
+    """Writes snapshots one after another in a thread of its own; what fails there is told by `failure`."""
+
+    def __init__(self) -> None:
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+        self._pending: Future[Path] | None = None
+        self.failure: SaveFailed | None = None
+        self.waited = 0.0
+
+    def save(
+        self,
+        run: Path,
+        step: int,
+        model: MultiTaskModel,
+        optimizer: torch.optim.Optimizer,
+        *,
+        keep: int,
+        best: int | None,
+        trainer: dict[str, Any],
+    ) -> None:
+        """Copy now and write in the background, after the save before this one has ended."""
+        self.wait()
+        began = time.monotonic()
+        content = snapshot(model, optimizer, trainer)
+        self._pending = self._pool.submit(write, run, step, content, keep=keep, best=best)
+        self.waited += time.monotonic() - began
+
+    def wait(self) -> None:
+        """Wait until nothing is being written; `waited` sums the seconds that training lost."""
+        began = time.monotonic()
+        self._collect(None)
+        self.waited += time.monotonic() - began
+
+    def look(self) -> SaveFailed | None:
+        """Return what has failed so far, without waiting."""
+        if self._pending is not None and self._pending.done():
+            self._collect(0)
+        return self.failure
+
+    def _collect(self, timeout: float | None) -> None:
+        if self._pending is None:
+            return
+        try:
+            self._pending.result(timeout)
+        except SaveFailed as error:
+            self.failure = error
+        self._pending = None
 
 
 def _found(run: Path) -> list[int]:
@@ -83,6 +198,23 @@ def _problem(path: Path) -> str | None:
     except (OSError, ValueError, KeyError) as error:
         return f"{type(error).__name__}: {error}"
     return None
+
+
+def trainer_state(run: Path, step: int) -> dict[str, Any]:
+    """Return what the loop remembered at `step`; nothing where the checkpoint is older than that file."""
+    path = folder(run, step) / TRAINER
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
+def best(run: Path, newest: int) -> int:
+    """Return the step that evaluation had found best by step `newest`; `InputError` where there is none, or damaged."""
+    step = trainer_state(run, newest).get("evaluation", {}).get("best_step", -1)
+    if step < 0:
+        raise InputError(f"{run}: has no best checkpoint: train with evaluate.every, or take the newest")
+    problem = _problem(folder(run, step))
+    if problem is not None:
+        raise InputError(f"{folder(run, step)}: the best checkpoint is damaged ({problem}); take the newest")
+    return step
 
 
 def load_model(run: Path, step: int, model: MultiTaskModel) -> None:

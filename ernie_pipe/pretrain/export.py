@@ -21,24 +21,29 @@ def initial_model(settings: PretrainSettings, tasks: dict[str, Task], corpus: En
     return MultiTaskModel(new_config(settings.model, SpecialIds.of(corpus), list(tasks)), tasks)
 
 
-def load_run(folder: str) -> tuple[MultiTaskModel, runs.Run, int]:
-    """Build the model of a run with the weights of its newest intact checkpoint; returns (model, run, step)."""
+def load_run(folder: str, *, best: bool = False) -> tuple[MultiTaskModel, runs.Run, int]:
+    """Build the model of a run with the weights of its newest intact checkpoint; returns (model, run, step).
+
+    `best` takes the one that evaluation in the loop found best instead.
+    """
     path = Path(folder)
     found = runs.read(path)
     step = checkpoint.newest(path)
     if step is None:
         raise InputError(f"{folder}: no checkpoint yet: run `ernie-pipe pretrain` first")
+    if best:
+        step = checkpoint.best(path, step)
     model = MultiTaskModel(ErnieConfig.from_pretrained(path), found.settings.build_tasks())
     checkpoint.load_model(path, step, model)
     return model.eval(), found, step
 
 
-def export(run: str, output: str, *, format: str = "ernie", task: str | None = None) -> int:
-    """Write the newest checkpoint as a transformers folder and return its step.
+def export(run: str, output: str, *, format: str = "ernie", task: str | None = None, best: bool = False) -> int:
+    """Write the newest checkpoint (or the `best`) as a transformers folder and return its step.
 
     `format` is `ernie` or `bert`; `task` names the row of the task embedding that `bert` folds in.
     """
-    model, found, step = load_run(run)
+    model, found, step = load_run(run, best=best)
     if MASKING not in model.heads:
         raise InputError(f"{run}: was trained without {MASKING}: there is no masked-language-model head to export")
     if task is not None and task not in found.task_names:

@@ -29,7 +29,7 @@ def prepare(settings: PretrainSettings, data: str) -> Prepared:
     passages = Passages(data)
     tasks = settings.build_tasks()
     plan = Plan(settings, passages, tasks)
-    longest, room = int(passages.tokens.max()) + 2, settings.model.max_positions
+    longest, room = passages.longest + 2, settings.model.max_positions
     if longest > room and settings.init_from is None:
         raise InputError(
             f"passages have up to {longest} tokens, model.max_positions is {room}: "

@@ -1,7 +1,7 @@
 """The folder of a run: its settings and the data it was started on, written once and checked ever after.
 
 `RUN/run.json`, `RUN/config.json` (encoder), `RUN/tokenizer/`, `RUN/checkpoints/`,
-`RUN/metrics.jsonl`, `RUN/tensorboard/`.
+`RUN/metrics.jsonl`, `RUN/evaluations.jsonl`, `RUN/tensorboard/`.
 """
 
 import json
@@ -22,7 +22,19 @@ from ernie_pipe.pretrain.settings import PretrainSettings
 from ernie_pipe.text.encode import Encoder, load_encoder
 
 # Settings that may differ when a run goes on: none of them changes a weight (beyond rounding).
-HARMLESS = ("processes", "log_every", "trackers", "checkpoint.", "batch.loader_workers")
+HARMLESS = (
+    "processes",
+    "log_every",
+    "trackers",
+    "checkpoint.",
+    "batch.loader_workers",
+    "evaluate.",
+    "activation_checkpointing",
+    # A run that a step like these has stopped must be able to pass over it.
+    "on_non_finite",
+    "on_spike",
+    "spike_factor",
+)
 
 
 @dataclass(frozen=True)
@@ -81,7 +93,8 @@ def check(run: Path, settings: PretrainSettings, manifest: Manifest) -> bool:
     found = _content(run)
     if found["data_fingerprint"] != manifest.data_fingerprint:
         raise InputError(f"{run}: was started on other data ({found['data']}); choose another --output")
-    before, now = dict(_flat(found["settings"])), dict(_flat(settings.model_dump()))
+    # Read as settings first: a key that is younger than the run had its default then.
+    before, now = (dict(_flat(_whole(each))) for each in (read(run).settings, settings))
     for key in sorted({*before, *now}):
         if before.get(key) != now.get(key) and not key.startswith(HARMLESS):
             raise InputError(
@@ -91,13 +104,20 @@ def check(run: Path, settings: PretrainSettings, manifest: Manifest) -> bool:
     return True
 
 
-def cut_metrics(run: Path, step: int) -> None:
-    """Drop the log lines after `step`: they are going to be written again."""
-    path = run / "metrics.jsonl"
-    if path.is_file():
-        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-        kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
-        write_atomic(str(path), "".join(kept).encode())
+def _whole(settings: PretrainSettings) -> dict[str, Any]:
+    """Return the settings with those of the tasks filled in: a default that is spelled out is no change."""
+    tasks = {name: task.settings.model_dump() for name, task in settings.build_tasks().items()}
+    return settings.model_dump() | {"tasks": tasks}
+
+
+def cut_logs(run: Path, step: int) -> None:
+    """Drop the lines after `step` from the logs: they are going to be written again."""
+    for name in ("metrics.jsonl", "evaluations.jsonl"):
+        path = run / name
+        if path.is_file():
+            lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+            kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
+            write_atomic(str(path), "".join(kept).encode())
 
 
 def last_metrics(run: Path) -> dict[str, float]:

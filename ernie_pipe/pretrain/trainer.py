@@ -6,36 +6,35 @@ step and micro-batch, the rate is a function of the step. So a resumed run equal
 
 import json
 import logging
-import os
 import signal
 import time
 from collections.abc import Iterator
 from contextlib import nullcontext
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator
-from accelerate.utils import LoggerType, ProjectConfiguration
 from torch.utils.data import DataLoader, Dataset
 
 from ernie_pipe import draws
-from ernie_pipe.config import nearest
 from ernie_pipe.errors import InputError
 from ernie_pipe.model.multitask import MultiTaskModel, TaskOutput
 from ernie_pipe.pretrain import checkpoint, run
 from ernie_pipe.pretrain.batch import BatchBuilder, to_tensors
+from ernie_pipe.pretrain.evaluate import EvaluationState, HeldOut
 from ernie_pipe.pretrain.export import initial_model
+from ernie_pipe.pretrain.guard import Guard
+from ernie_pipe.pretrain.optimizer import build_optimizer
 from ernie_pipe.pretrain.prepare import prepare
-from ernie_pipe.pretrain.settings import OptimizerSettings, PretrainSettings
+from ernie_pipe.pretrain.schedule import learning_rate
+from ernie_pipe.pretrain.settings import PretrainSettings
+from ernie_pipe.pretrain.tally import TaskMeans
+from ernie_pipe.pretrain.world import build_accelerator, check_world, to_device
 from ernie_pipe.progress import Progress
 
 logger = logging.getLogger(__name__)
 _DROPOUT, _WEIGHTS = 3, 4
-
-
-class NonFiniteGradient(RuntimeError):
-    """The gradient of a step is not finite: training stops before it touches the weights."""
 
 
 class StepBatches(Dataset):
@@ -48,58 +47,6 @@ class StepBatches(Dataset):
         return [to_tensors(built) for built in self._builder.step(step, self._micro_batches)]
 
 
-class TaskMeans:
-    """Loss, right answers and positions per task since the last log line (on the device, summed over ranks)."""
-
-    def __init__(self, tasks: list[str], device: torch.device) -> None:
-        self._sums = torch.zeros(len(tasks), 3, dtype=torch.float64, device=device)
-        self._tasks = tasks
-        self.tokens = 0
-
-    def add(self, outputs: dict[str, TaskOutput]) -> None:
-        """Add one micro-batch."""
-        for row, name in enumerate(self._tasks):
-            output = outputs[name]
-            self._sums[row, 0] += output.loss.detach()
-            self._sums[row, 1] += output.correct
-            self._sums[row, 2] += output.positions
-
-    def take(self, accelerator: Accelerator) -> dict[str, float]:
-        """Return `loss/TASK` and `accuracy/TASK` over all ranks and start again."""
-        sums = accelerator.reduce(self._sums, "sum").cpu()
-        self._sums.zero_()
-        means: dict[str, float] = {}
-        for (loss, correct, count), name in zip(sums.tolist(), self._tasks, strict=True):
-            if count:
-                means |= {f"loss/{name}": loss / count, f"accuracy/{name}": correct / count}
-        return means
-
-
-def learning_rate(step: int, total: int, settings: OptimizerSettings) -> float:
-    """Return the rate of `step`: linear warm-up, then linear decay to zero at `total`, or constant."""
-    warm = min(1.0, (step + 1) / settings.warmup_steps) if settings.warmup_steps else 1.0
-    if settings.schedule == "constant" or step < settings.warmup_steps:
-        return settings.learning_rate * warm
-    left = (total - step) / max(1, total - settings.warmup_steps)
-    return settings.learning_rate * max(0.0, left)
-
-
-def build_optimizer(model: torch.nn.Module, settings: OptimizerSettings) -> torch.optim.AdamW:
-    """AdamW without decay on biases and norms (every parameter of one dimension)."""
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    groups = [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": settings.weight_decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(
-        groups,
-        lr=settings.learning_rate,
-        betas=(settings.beta1, settings.beta2),
-        eps=settings.epsilon,
-        fused=True,
-    )
-
-
 class Trainer:
     """One process of a training run in `folder` on the passages `data`."""
 
@@ -107,24 +54,33 @@ class Trainer:
         self.settings, self.folder = settings, folder
         prepared = prepare(settings, data)
         self.passages, self.plan, self.builder = prepared.passages, prepared.plan, prepared.builder
-        self.accelerator = _accelerator(settings, folder)
+        self.held_out = HeldOut(settings, data, self.builder.special) if settings.evaluate.every else None
+        self.accelerator = build_accelerator(settings, folder)
         check_world(settings.processes, self.accelerator.num_processes)
         self._check_dropout()
         self.micro_batches = self.plan.micro_batches_of(self.accelerator.process_index, self.accelerator.num_processes)
         torch.manual_seed(int(draws.key(settings.seed, _WEIGHTS)) % 2**63)
         model = initial_model(settings, self.builder.tasks, prepared.corpus)
         self._check_lengths(model)
+        if settings.activation_checkpointing:
+            # transformers has renamed it: the old name goes in 6, the new one is not in every 5.
+            encoder = model.encoder
+            enable = getattr(encoder, "activation_checkpointing_enable", None) or encoder.gradient_checkpointing_enable
+            enable({"use_reentrant": False})
         # The folder is written last: a mistake until here leaves no run behind that would refuse the right settings.
         if self.accelerator.is_main_process:
             run.create(folder, settings, data, self.passages.manifest)
             model.config.save_pretrained(folder)
         self.accelerator.wait_for_everyone()
+        self._guard = Guard(settings.on_non_finite, settings.on_spike, settings.spike_factor)
         self.step = self._resume(model)
         optimizer = build_optimizer(model, settings.optimizer)
         if self.step:
             checkpoint.load_optimizer(folder, self.step, optimizer)
         self.model, self.optimizer = self.accelerator.prepare(model, optimizer)
         self._stop_asked = False
+        self.writer = checkpoint.Writer()
+        self.seconds = 0.0
 
     def _check_dropout(self) -> None:
         half = self.accelerator.mixed_precision != "no" and self.accelerator.device.type == "cuda"
@@ -136,10 +92,12 @@ class Trainer:
 
     def _check_lengths(self, model: MultiTaskModel) -> None:
         """Refuse passages that are longer than the positions of `init_from`, whose shape wins over the settings."""
-        longest, room = int(self.passages.tokens.max()) + 2, model.config.max_position_embeddings
+        splits = [self.passages, self.held_out.passages] if self.held_out else [self.passages]
+        longest = max(split.longest for split in splits) + 2
+        room = model.config.max_position_embeddings
         if longest > room:
             raise InputError(
-                f"passages have up to {longest} tokens, {self.settings.init_from} has {room} positions: "
+                f"passages have up to {longest} tokens, {self.settings.init_from or 'the model'} has {room} positions: "
                 f"encode with --max-tokens {room}"
             )
 
@@ -148,18 +106,35 @@ class Trainer:
         if step is None:
             return 0
         checkpoint.load_model(self.folder, step, model)
+        remembered = checkpoint.trainer_state(self.folder, step)
+        self._guard.restore(remembered.get("guard", {}))
+        if self.held_out is not None and "evaluation" in remembered:
+            self.held_out.state = EvaluationState(**remembered["evaluation"])
         return step
 
     def train(self, max_steps: int | None = None) -> dict[str, float]:
-        """Train up to the end of the schedule (or to `max_steps`), save, and return the last means per task."""
+        """Train up to the end of the schedule (or to `max_steps`), save, and return the last means per task.
+
+        SIGTERM, SIGINT and `evaluate.patience` end it earlier, also with a checkpoint.
+        """
         with run.lock(self.folder) if self.accelerator.is_main_process else nullcontext():
-            return self._train(min(self.plan.steps, max_steps if max_steps is not None else self.plan.steps))
+            end = min(self.plan.steps, max_steps if max_steps is not None else self.plan.steps)
+            if self.step >= end or self.stopped_early:
+                return self._already()
+            try:
+                return self._train(end)
+            finally:
+                # Whatever happened: a checkpoint on its way to the disk arrives.
+                self.writer.wait()
+
+    @property
+    def stopped_early(self) -> bool:
+        """Whether evaluations without a better one have ended the run."""
+        return self.held_out is not None and self.held_out.exhausted
 
     def _train(self, end: int) -> dict[str, float]:
-        if self.step >= end:
-            return self._already()
         if self.accelerator.is_main_process:
-            run.cut_metrics(self.folder, self.step)
+            run.cut_logs(self.folder, self.step)
             if self.step:
                 logger.info("%s: going on from step %d", self.folder, self.step)
         self._listen()
@@ -169,6 +144,8 @@ class Trainer:
         tally = TaskMeans(list(self.builder.tasks), self.accelerator.device)
         means: dict[str, float] = {}
         began, tokens = time.monotonic(), 0
+        # A run that was stopped at a step of evaluation makes up for it.
+        self._evaluate()
         self.model.train()
         for batches in self._batches(end):
             stop = self._one_step(batches, tally)
@@ -178,12 +155,15 @@ class Trainer:
                 means = self._log(tally, tokens / (time.monotonic() - began)) or means
             if progress is not None:
                 progress.advance(self.step, _note(means))
-            if self.step % self.settings.checkpoint.every == 0 or self.step == end or stop:
-                self._save()
-            if stop:
+            better = not stop and self._evaluate()
+            last = stop or self.step == end or self.stopped_early
+            if last or better or self.step % self.settings.checkpoint.every == 0:
+                self._save(wait=last or not self.settings.checkpoint.background)
+            if last:
                 break
         if progress is not None:
             progress.close()
+        self.seconds = time.monotonic() - began
         # No rank takes the group down while another still speaks.
         self.accelerator.wait_for_everyone()
         self.accelerator.end_training()
@@ -192,7 +172,8 @@ class Trainer:
     def _already(self) -> dict[str, float]:
         """Return the last logged means of a run that has come this far before."""
         if self.accelerator.is_main_process:
-            logger.info("%s: already at step %d", self.folder, self.step)
+            why = f": stopped early, evaluate.patience is {self.settings.evaluate.patience}" * self.stopped_early
+            logger.info("%s: already at step %d%s", self.folder, self.step, why)
         return run.last_metrics(self.folder)
 
     def _batches(self, end: int) -> Iterator[list[dict[str, Any]]]:
@@ -204,35 +185,50 @@ class Trainer:
         )
         device = self.accelerator.device
         for batches in loader:
-            yield [_to_device(batch, device) for batch in batches]
+            yield [to_device(batch, device) for batch in batches]
 
     def _one_step(self, batches: list[dict[str, Any]], tally: TaskMeans) -> bool:
         """Run forward, backward and the update; return whether some rank was asked to stop."""
         counts = self._global_counts(batches)
+        if counts["failed"]:
+            raise self.writer.failure or checkpoint.SaveFailed("the main process could not save")
         rate = learning_rate(self.step, self.plan.steps, self.settings.optimizer)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
+        tally.mark()
+        total = torch.zeros((), device=self.accelerator.device)
         for number, batch in enumerate(batches):
             last = number == len(batches) - 1
             torch.manual_seed(self._dropout_seed(self.micro_batches[number]))
             with nullcontext() if last else self.accelerator.no_sync(self.model):
                 outputs = self.model(batch)
-                self.accelerator.backward(self._loss(outputs, counts))
+                loss = self._loss(outputs, counts)
+                self.accelerator.backward(loss)
+            total += loss.detach()
             tally.add(outputs)
         norm = self.accelerator.clip_grad_norm_(self.model.parameters(), self.settings.optimizer.clip_norm)
-        if norm is not None and not torch.isfinite(norm):
-            raise NonFiniteGradient(f"step {self.step}: the gradient is not finite; lower optimizer.learning_rate")
-        self.optimizer.step()
+        if self._counts(total, norm):
+            self.optimizer.step()
+        else:
+            tally.undo()
         self.optimizer.zero_grad()
         return bool(counts["stop"])
 
+    def _counts(self, loss: torch.Tensor, norm: torch.Tensor | None) -> bool:
+        """Ask the guard whether this step's update is to be made, by figures that all ranks share."""
+        shared = self.accelerator.reduce(loss, "mean")
+        norm = torch.zeros_like(shared) if norm is None else norm
+        loss_value, norm_value = torch.stack((shared, norm.to(shared))).tolist()
+        return self._guard.counts(self.step, self.plan.stage(self.step)[0], loss_value, norm_value)
+
     def _global_counts(self, batches: list[dict[str, Any]]) -> dict[str, float]:
-        """Return the positions per task of the whole step (all ranks, all micro-batches), and stop requests."""
+        """Return the positions per task of the whole step (all ranks, all micro-batches), stops and failures."""
         names = list(self.builder.tasks)
         local = [sum(len(batch["targets"][name][0]) for batch in batches) for name in names]
-        sums = torch.tensor([*local, int(self._stop_asked)], dtype=torch.float64, device=self.accelerator.device)
+        signs = [int(self._stop_asked), int(self.writer.look() is not None)]
+        sums = torch.tensor([*local, *signs], dtype=torch.float64, device=self.accelerator.device)
         totals = self.accelerator.reduce(sums, "sum").tolist()
-        return dict(zip([*names, "stop"], totals, strict=True))
+        return dict(zip([*names, "stop", "failed"], totals, strict=True))
 
     def _loss(self, outputs: dict[str, TaskOutput], counts: dict[str, float]) -> torch.Tensor:
         """Return the loss to differentiate: sums over global counts, times ranks because DDP takes the mean."""
@@ -246,17 +242,54 @@ class Trainer:
     def _log(self, tally: TaskMeans, rate: float) -> dict[str, float]:
         means = tally.take(self.accelerator)
         values = {**means, "tokens_per_s": rate, "learning_rate": self.optimizer.param_groups[0]["lr"]}
+        self._write("metrics.jsonl", values)
         self.accelerator.log(values, step=self.step)
-        if self.accelerator.is_main_process:
-            with open(self.folder / "metrics.jsonl", "a", encoding="utf-8") as file:
-                file.write(json.dumps({"step": self.step, **values}) + "\n")
         return {**means, "tokens_per_s": rate}
 
-    def _save(self) -> None:
+    def _write(self, name: str, values: dict[str, Any]) -> None:
+        if not self.accelerator.is_main_process:
+            return
+        try:
+            with open(self.folder / name, "a", encoding="utf-8") as file:
+                file.write(json.dumps({"step": self.step, **values}) + "\n")
+        except OSError as error:
+            # Told with the next step, when all ranks listen.
+            self.writer.failure = checkpoint.failed(self.folder, self.folder / name, error)
+
+    def _evaluate(self) -> bool:
+        """Evaluate where it is due; returns whether it is the best so far."""
+        if self.held_out is None or not self.held_out.due(self.step, self.plan.steps):
+            return False
+        model = self.accelerator.unwrap_model(self.model)
+        values = self.held_out.measure(model, self.accelerator, self.micro_batches)
+        self.model.train()
+        better = self.held_out.note(self.step, values)
+        self._write("evaluations.jsonl", values)
+        self.accelerator.log({f"held_out/{name}": value for name, value in values.items()}, step=self.step)
         if self.accelerator.is_main_process:
-            model = self.accelerator.unwrap_model(self.model)
-            checkpoint.save(self.folder, self.step, model, self.optimizer.optimizer, keep=self.settings.checkpoint.keep)
-        self.accelerator.wait_for_everyone()
+            state, metric = self.held_out.state, self.held_out.metric
+            best = "the best so far" if better else f"best {state.best} at step {state.best_step}"
+            logger.info("step %d: held-out %s %.4f, %s", self.step, metric, values.get(metric, float("nan")), best)
+        return better
+
+    def _save(self, *, wait: bool) -> None:
+        """Save in the background; `wait` until it lies on the disk, where all ranks learn of a failure."""
+        if self.accelerator.is_main_process:
+            evaluation = self.held_out and self.held_out.state
+            self.writer.save(
+                self.folder,
+                self.step,
+                self.accelerator.unwrap_model(self.model),
+                self.optimizer.optimizer,
+                keep=self.settings.checkpoint.keep,
+                best=evaluation.best_step if evaluation else None,
+                trainer={"guard": self._guard.to_state()} | ({"evaluation": asdict(evaluation)} if evaluation else {}),
+            )
+        if wait:
+            self.writer.wait()
+            failed = torch.tensor(int(self.writer.failure is not None), device=self.accelerator.device)
+            if self.accelerator.reduce(failed, "sum").item():
+                raise self.writer.failure or checkpoint.SaveFailed("the main process could not save")
 
     def _listen(self) -> None:
         """Let SIGTERM and SIGINT end the run after the current step, with a checkpoint."""
@@ -266,43 +299,6 @@ class Trainer:
 
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, ask)
-
-
-def _accelerator(settings: PretrainSettings, folder: Path) -> Accelerator:
-    bf16 = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
-    precision = {"auto": "bf16" if bf16 else "no", "fp32": "no", "bf16": "bf16"}[settings.precision]
-    known = [str(tracker) for tracker in LoggerType]
-    for name in settings.trackers:
-        if name not in known:
-            raise InputError(f"trackers: unknown tracker `{name}`{nearest(name, known)}")
-    return Accelerator(
-        mixed_precision=precision,
-        log_with=settings.trackers or None,
-        project_config=ProjectConfiguration(project_dir=str(folder), logging_dir=str(folder)),
-    )
-
-
-def check_world(wanted: int | None, found: int) -> None:
-    """Refuse to train when the launcher did not start what was asked for (two runs that overwrite each other)."""
-    started = int(os.environ.get("WORLD_SIZE", "1"))
-    if wanted is not None and wanted != found:
-        raise InputError(
-            f"{wanted} processes were asked for, this run has {found}; start it with `ernie-pipe pretrain "
-            f"--num-processes {wanted}`, which passes what `accelerate launch` needs"
-        )
-    if started != found:
-        raise InputError(
-            f"the launcher started {started} processes, but they form groups of {found}: on CPU set "
-            "ACCELERATE_USE_CPU=true, or start with `ernie-pipe pretrain --num-processes`"
-        )
-
-
-def _to_device(value: Any, device: torch.device) -> Any:
-    if isinstance(value, torch.Tensor):
-        return value.to(device, non_blocking=True)
-    if isinstance(value, dict):
-        return {name: _to_device(item, device) for name, item in value.items()}
-    return tuple(_to_device(item, device) for item in value) if isinstance(value, tuple) else value
 
 
 def _note(means: dict[str, float]) -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from ernie_pipe.config import Settings
-from ernie_pipe.corpus.reader import Passages
+from ernie_pipe.corpus.reader import Eligibility, Passages
 from ernie_pipe.text.encode import SpecialIds
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ class Task(ABC):
         """Number of classes; 0 stands for the vocabulary."""
 
     @abstractmethod
-    def eligible(self, passages: Passages) -> np.ndarray:
+    def eligible(self, passages: Passages | Eligibility) -> np.ndarray:
         """Return (passages, bool): which can anchor an example."""
 
     @abstractmethod

@@ -8,7 +8,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from ernie_pipe.config import Settings
-from ernie_pipe.corpus.reader import Passages
+from ernie_pipe.corpus.reader import Eligibility, Passages
 from ernie_pipe.masking import LEVELS, MaskingRule, mask_units
 from ernie_pipe.tasks.base import Example, PackedBatch, Targets, Task
 from ernie_pipe.text.encode import SpecialIds
@@ -75,7 +75,7 @@ class KnowledgeMasking(Task):
     def classes(self) -> int:
         return 0
 
-    def eligible(self, passages: Passages) -> np.ndarray:
+    def eligible(self, passages: Passages | Eligibility) -> np.ndarray:
         return passages.tokens > 0
 
     def example(self, passages: Passages, anchor: int, key: np.ndarray) -> Example:

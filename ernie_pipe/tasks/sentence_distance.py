@@ -7,7 +7,7 @@ from typing import ClassVar
 import numpy as np
 
 from ernie_pipe import draws
-from ernie_pipe.corpus.reader import Passages
+from ernie_pipe.corpus.reader import Eligibility, Passages
 from ernie_pipe.tasks.base import Example, Part, Task
 
 ADJACENT, SAME_DOCUMENT, OTHER_DOCUMENT = range(3)
@@ -34,12 +34,11 @@ class SentenceDistance(Task):
     def classes(self) -> int:
         return 3
 
-    def eligible(self, passages: Passages) -> np.ndarray:
+    def eligible(self, passages: Passages | Eligibility) -> np.ndarray:
         """The document needs one sentence beside A and its neighbours, the passage two (A and the next) and room."""
         if passages.documents < 2:
             return np.zeros(len(passages), dtype=bool)
-        per_document = np.bincount(passages.document, weights=passages.sentences)
-        return (per_document[passages.document] >= 4) & (passages.sentences >= 2) & (passages.tokens >= 8)
+        return (passages.document_sentences >= 4) & (passages.sentences >= 2) & (passages.tokens >= 8)
 
     def example(self, passages: Passages, anchor: int, key: np.ndarray) -> Example:
         """Pair a sentence A of the anchor with one of three candidates for B, cut alike whatever the label."""
@@ -60,8 +59,8 @@ class SentenceDistance(Task):
 
     def _same_document(self, passages: Passages, anchor: int, first: int, key: np.ndarray) -> Part:
         """Draw a sentence of the document that neither is A nor stands beside it."""
-        start = passages.first_passage(int(passages.document[anchor]))
-        end = int(np.searchsorted(passages.document, passages.document[anchor], side="right"))
+        document = _document(passages, anchor)
+        start, end = passages.first_passage(document), passages.first_passage(document + 1)
         counts = passages.sentences[start:end].astype(np.int64)
         ends = np.cumsum(counts)
         mine = int(ends[anchor - start] - counts[anchor - start]) + first
@@ -73,14 +72,13 @@ class SentenceDistance(Task):
 
     def _other_document(self, passages: Passages, anchor: int, key: np.ndarray) -> Part:
         """Draw a sentence of another document; one that stands in the anchor's own (a copy) is drawn again."""
-        mine = int(passages.document[anchor])
+        mine = _document(passages, anchor)
         own = _tokens_near(passages, anchor)
         for attempt in range(ATTEMPTS):
             again = draws.key(key, attempt)
             document = int(draws.below(passages.documents - 1, again, 3))
             document += document >= mine
-            start = passages.first_passage(document)
-            end = int(np.searchsorted(passages.document, document, side="right"))
+            start, end = passages.first_passage(document), passages.first_passage(document + 1)
             passage = start + int(draws.below(end - start, again, 4))
             part = _sentence(passages, passage, int(draws.below(int(passages.sentences[passage]), again, 5)))
             if part[0].tobytes() not in own:
@@ -90,10 +88,14 @@ class SentenceDistance(Task):
 
 def _tokens_near(passages: Passages, anchor: int) -> bytes:
     """Return the ids of the anchor's document as bytes, at most `NEAR` passages to either side."""
-    document = passages.document[anchor]
-    first = max(passages.first_passage(int(document)), anchor - NEAR)
-    last = min(int(np.searchsorted(passages.document, document, side="right")), anchor + NEAR + 1)
+    document = _document(passages, anchor)
+    first = max(passages.first_passage(document), anchor - NEAR)
+    last = min(passages.first_passage(document + 1), anchor + NEAR + 1)
     return b"".join(passages.get(passage)[0].tobytes() for passage in range(first, last))
+
+
+def _document(passages: Passages, anchor: int) -> int:
+    return int(passages.document_of(np.array([anchor]))[0])
 
 
 def _sentence(passages: Passages, passage: int, number: int) -> Part:

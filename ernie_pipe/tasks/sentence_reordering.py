@@ -11,7 +11,7 @@ from pydantic import Field
 
 from ernie_pipe import draws
 from ernie_pipe.config import Settings
-from ernie_pipe.corpus.reader import Passages
+from ernie_pipe.corpus.reader import Eligibility, Passages
 from ernie_pipe.tasks.base import Example, Task
 
 
@@ -46,7 +46,7 @@ class SentenceReordering(Task):
     def classes(self) -> int:
         return sum(factorial(n) for n in range(1, self.settings.max_segments + 1))
 
-    def eligible(self, passages: Passages) -> np.ndarray:
+    def eligible(self, passages: Passages | Eligibility) -> np.ndarray:
         return passages.sentences >= self.settings.max_segments
 
     def example(self, passages: Passages, anchor: int, key: np.ndarray) -> Example:

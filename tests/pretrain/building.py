@@ -69,7 +69,9 @@ def write_tokenizer(folder: Path, texts: Sequence[str]) -> Path:
     return folder
 
 
-def write_passages(folder: Path, texts: Sequence[str], *, max_tokens: int, shards: int = 2) -> str:
+def write_passages(
+    folder: Path, texts: Sequence[str], *, max_tokens: int, shards: int = 2, source: str = "sample"
+) -> str:
     """Segment and encode `texts`, one document each, into the passages folder `folder`."""
     encoder = load_encoder(str(write_tokenizer(folder / "tokenizer", texts)))
     table = lexicon_files.read_lexicons([str(resources.sample() / "lexicon.tsv")])
@@ -81,7 +83,7 @@ def write_passages(folder: Path, texts: Sequence[str], *, max_tokens: int, shard
     entries: list[dict[str, Any]] = []
     for shard in range(shards):
         writer = ShardWriter(str(folder), shard, "arrow", columns, batch_rows=64)
-        records = [Record(f"doc-{number}", "sample", texts[number]) for number in range(shard, len(texts), shards)]
+        records = [Record(f"doc-{number}", source, texts[number]) for number in range(shard, len(texts), shards)]
         layers = segmenter.segment([record.text for record in records])
         batch = schema.segmented_batch(records, layers, segmenter.type_names)
         documents = schema.read_documents(batch, type_ids)

@@ -1,7 +1,11 @@
+import copy
+import errno
 import shutil
+import threading
 
 import pytest
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from ernie_pipe.errors import InputError
@@ -9,7 +13,8 @@ from ernie_pipe.model.convert import new_config
 from ernie_pipe.model.multitask import MultiTaskModel
 from ernie_pipe.pretrain import checkpoint
 from ernie_pipe.pretrain.export import export
-from ernie_pipe.pretrain.trainer import Trainer, build_optimizer
+from ernie_pipe.pretrain.optimizer import build_optimizer
+from ernie_pipe.pretrain.trainer import Trainer
 from tests.pretrain.building import settings
 
 
@@ -61,7 +66,63 @@ def test_the_last_k_are_kept(run, builder):
     assert steps(run) == [9, 12]
 
 
-@pytest.mark.parametrize("name", [checkpoint.MODEL, checkpoint.OPTIMIZER, checkpoint.STATE])
+def test_the_best_stays_beside_the_last(run, builder):
+    for step in (9, 12):
+        checkpoint.save(run, step, *build(builder), keep=1, best=3)
+    assert steps(run) == [3, 12]
+    checkpoint.save(run, 15, *build(builder), keep=1, best=15)
+    assert steps(run) == [15]
+
+
+def test_training_goes_on_while_a_copy_is_written(tmp_path, builder, monkeypatch):
+    model, optimizer = build(builder)
+    before = {name: tensor.clone() for name, tensor in model.state().items()}
+    go, write = threading.Event(), checkpoint.write
+    monkeypatch.setattr(checkpoint, "write", lambda *given, **more: go.wait(30) and write(*given, **more))
+    writer = checkpoint.Writer()
+    writer.save(tmp_path, 1, model, optimizer, keep=1, best=None, trainer={"guard": 7})
+    optimizer.step()
+    moments = copy.deepcopy(optimizer.state_dict()["state"][0])
+    assert not (tmp_path / "checkpoints").exists()
+    go.set()
+    writer.wait()
+    stored = load_file(checkpoint.folder(tmp_path, 1) / checkpoint.MODEL)
+    assert all(torch.equal(stored[name], before[name]) for name in before)
+    other = build(builder, seed=1)[1]
+    checkpoint.load_optimizer(tmp_path, 1, other)
+    assert other.state_dict()["state"][0]["step"] == moments["step"] - 1
+    assert not torch.equal(other.state_dict()["state"][0]["exp_avg"], moments["exp_avg"])
+    assert checkpoint.trainer_state(tmp_path, 1) == {"guard": 7}
+
+
+@pytest.mark.parametrize("where", ["save_file", "_sync_file", "sync_folder"])
+@pytest.mark.parametrize(
+    "error", [OSError(errno.ENOSPC, "No space left on device"), RuntimeError("No space left on device"),
+              SafetensorError("No space left on device")],
+)  # fmt: skip
+def test_a_full_disk_is_told_and_leaves_the_others_as_they_were(run, builder, monkeypatch, where, error):
+    def full(*_, **__):
+        raise error
+
+    monkeypatch.setattr(checkpoint, where, full)
+    writer = checkpoint.Writer()
+    writer.save(run, 9, *build(builder), keep=1, best=None, trainer={})
+    writer.wait()
+    message = str(writer.look())
+    assert "step-00000009: not saved (No space left on device); step 6 is intact, the same command goes on" in message
+    assert "\n" not in message
+    assert steps(run) == [3, 6]
+    monkeypatch.undo()
+    assert checkpoint.newest(run) == 6
+
+
+def test_what_killed_saves_left_behind_is_cleared(run, builder):
+    (run / "checkpoints" / "step-00000008.partial").mkdir()
+    checkpoint.save(run, 9, *build(builder), keep=3)
+    assert steps(run) == [3, 6, 9]
+
+
+@pytest.mark.parametrize("name", [checkpoint.MODEL, checkpoint.OPTIMIZER, checkpoint.TRAINER, checkpoint.STATE])
 @pytest.mark.parametrize("damage", ["cut", "changed", "gone"])
 def test_a_damaged_newest_is_named_and_the_one_before_used(run, caplog, name, damage):
     path = checkpoint.folder(run, 6) / name
@@ -104,6 +165,17 @@ def test_weights_of_another_shape_are_refused_by_name(run, builder):
     model = MultiTaskModel(new_config(settings().model, builder.special, list(tasks)), tasks)
     with pytest.raises(InputError, match=r"first: heads\.sentence_distance"):
         checkpoint.load_model(run, 6, model)
+
+
+def test_the_best_checkpoint_can_be_exported(data, tmp_path):
+    trainer = Trainer(settings(), data, tmp_path / "run")
+    parts = (trainer.model, trainer.optimizer.optimizer)
+    checkpoint.save(tmp_path / "run", 1, *parts, keep=2)
+    with pytest.raises(InputError, match=r"no best checkpoint.*evaluate\.every"):
+        export(str(tmp_path / "run"), str(tmp_path / "hf"), best=True)
+    checkpoint.save(tmp_path / "run", 2, *parts, keep=2, best=1, trainer={"evaluation": {"best_step": 1}})
+    assert export(str(tmp_path / "run"), str(tmp_path / "hf")) == 2
+    assert export(str(tmp_path / "run"), str(tmp_path / "hf"), best=True) == 1
 
 
 def test_a_run_is_no_place_for_its_own_export(data, tmp_path):

@@ -35,7 +35,7 @@ def rows(slots):
 
 
 def test_quotas_follow_the_floors_and_sum_to_k(uneven):
-    k = uneven.examples
+    (k,) = uneven.examples
     for step in range(400):
         quotas = uneven.quotas(step)
         assert sum(quotas.values()) == k
@@ -57,7 +57,9 @@ def test_what_was_served_is_the_sum_of_the_quotas(plan):
         for name, count in plan.quotas(step).items():
             served[name] += count
     assert plan.served(plan.steps) == served
-    assert plan.epochs(plan.steps)["knowledge_masking"] == pytest.approx(served["knowledge_masking"] / 1236, rel=0.05)
+    assert plan.epochs(plan.steps)["knowledge_masking"] == pytest.approx(
+        served["knowledge_masking"] / len(plan.passages)
+    )
 
 
 def test_stages_begin_and_end_where_they_should(plan):
@@ -74,8 +76,8 @@ def test_micro_batches_hold_equal_numbers_and_near_equal_tokens(data, parts):
         slots = plan.step(step)
         assert len({len(part) for part in slots}) == 1
         sums = np.array([tokens[part.passage].sum() for part in slots])
-        assert np.ptp(sums) <= 0.05 * sums.mean()
-        assert sums.sum() == pytest.approx(16384, rel=0.06)
+        assert np.ptp(sums) <= (0.05 if parts < 16 else 0.08) * sums.mean()
+        assert sums.sum() == pytest.approx(16384, rel=0.04)
 
 
 def test_an_epoch_takes_every_passage_once_and_the_next_another_order(data):
@@ -138,7 +140,7 @@ def test_a_task_that_no_passage_can_serve_is_named(data):
     short = settings(tasks=tasks, stages=stages)
     passages = Passages(data)
     passages.sentences = np.minimum(passages.sentences, 2)
-    with pytest.raises(InputError, match=re.escape("sentence_reordering: 0 of 1236 passages")):
+    with pytest.raises(InputError, match=re.escape(f"sentence_reordering: 0 of {len(passages)} passages")):
         Plan(short, passages, short.build_tasks())
 
 
@@ -155,3 +157,55 @@ def test_a_step_too_small_for_its_tasks_is_refused(data):
     batch = {"tokens_per_step": 40, "micro_batches": 1}
     with pytest.raises(InputError, match="tokens_per_step"):
         plan_of(data, tasks=tasks, stages=[{"steps": 9, "tasks": shares}], batch=batch)
+
+
+def two_sources(tmp_path):
+    """The sample in two sources, a shard each, the second with three times the documents."""
+    import json
+
+    from tests.pretrain.building import sample_texts, write_passages
+
+    parts = [write_passages(tmp_path / name, sample_texts(count), max_tokens=64, shards=1, source=name)
+             for name, count in (("few", 40), ("many", 120))]  # fmt: skip
+    first, second = (json.loads((tmp_path / name / "manifest.json").read_text()) for name in ("few", "many"))
+    for shard in first["shards"]:
+        (tmp_path / "few" / shard["name"]).rename(tmp_path / "many" / shard["name"].replace("part-00000", "part-00009"))
+        shard["name"] = shard["name"].replace("part-00000", "part-00009")
+    second["shards"] += first["shards"]
+    (tmp_path / "many" / "manifest.json").write_text(json.dumps(second))
+    return parts[1]
+
+
+def test_sources_are_mixed_by_weight_and_each_goes_through_its_own_epochs(tmp_path):
+    data = two_sources(tmp_path)
+    stages = [{"steps": 60, "tasks": {"knowledge_masking": 0.6, "sentence_reordering": 0.4}}]
+    plan = plan_of(data, stages=stages, sources={"few": 3.0, "many": 1.0})
+    passages = plan.passages
+    (few,) = (number for number, name in enumerate(passages.source_names) if name == "few")
+    slots = [part for step in range(60) for part in plan.step(step)]
+    task, passage = (np.concatenate([getattr(part, name) for part in slots]) for name in ("task", "passage"))
+    for number, name in ((0, "knowledge_masking"), (1, "sentence_reordering")):
+        mine = passage[task == number]
+        served = np.bincount(passages.source[mine], minlength=2)
+        assert served[few] == pytest.approx(0.75 * len(mine), abs=2)
+        assert served.tolist() == plan.served_by_source(60)[name].tolist()
+        # Every passage of a source has served as often as any other of it, or once more.
+        times = np.bincount(mine[passages.source[mine] == few], minlength=len(passages))
+        able = np.flatnonzero(times)
+        assert len(able) == plan.anchors[name].per_source[few]
+        assert np.ptp(times[able]) <= 1
+    assert rows(plan.step(31)) == rows(plan_of(data, stages=stages, sources={"few": 3.0, "many": 1.0}).step(31))
+
+
+def test_a_source_without_weight_is_left_out_or_asked_for(tmp_path):
+    data = two_sources(tmp_path)
+    plan = plan_of(data, stages=[{"steps": 3}], sources={"few": 0, "many": 1})
+    chosen = np.concatenate([part.passage for step in range(3) for part in plan.step(step)])
+    assert {plan.passages.source_names[code] for code in plan.passages.source[chosen]} == {"many"}
+    with pytest.raises(InputError, match=r"sources: `many` \(\d+ passages\) has no weight"):
+        plan_of(data, sources={"few": 1})
+
+
+def test_memory_of_the_plan_is_counts_alone(data):
+    plan = plan_of(data)
+    assert plan.anchors["knowledge_masking"]._before.nbytes <= 16

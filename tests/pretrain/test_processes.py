@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from ernie_pipe.launch import command as launch_line
 from ernie_pipe.pretrain import checkpoint
 from tests.pretrain.building import MICRO
+from tests.pretrain.test_evaluate import evaluations, write_split
 
 ROOT = Path(__file__).parents[2]
 STEPS = 24
@@ -24,6 +25,7 @@ SETTINGS = MICRO | {
     "stages": [MICRO["stages"][0] | {"steps": 8}, MICRO["stages"][1] | {"steps": STEPS - 8}],
     "optimizer": {"learning_rate": 2e-3, "epsilon": 1e-6},
     "checkpoint": {"every": 5, "keep": 4},
+    "evaluate": {"every": 8, "batches": 1},
 }
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true", "HF_HUB_OFFLINE": "1"}
 
@@ -36,8 +38,9 @@ def base(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def given(base, data):
+def given(base):
     """The arguments of a run by its name."""
+    data = write_split(base / "passages")
     return lambda name, *more: ["--config", f"{base}/micro.yaml", "--data", data, "--output", f"{base}/{name}", *more]
 
 
@@ -105,15 +108,43 @@ def test_a_run_that_was_stopped_damaged_and_killed_ends_with_the_same_bytes(undi
     assert f"step {STEPS} of {STEPS}" in out
     assert final(run) == final(undisturbed)
     assert [line["step"] for line in lines(run)] == list(range(1, STEPS + 1))
+    assert evaluations(run) == evaluations(undisturbed)
 
 
 def test_two_processes_train_the_run_of_one(undisturbed, base, given):
     line = launch_line(2, 1, arguments=given("two"))
     result = subprocess.run(line, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, timeout=180, check=False)
     assert result.returncode == 0, result.stderr
-    for one, two in zip(lines(undisturbed), lines(base / "two"), strict=True):
-        assert one.keys() == two.keys()
-        for name in one.keys() - {"tokens_per_s"}:
-            assert one[name] == pytest.approx(two[name], rel=1e-4), (one["step"], name)
-    one, two = (load_file(checkpoint.folder(run, STEPS) / checkpoint.MODEL) for run in (undisturbed, base / "two"))
-    assert max((one[name] - two[name]).abs().max().item() for name in one) < 1e-5
+    same_within_rounding(undisturbed, base / "two")
+
+
+def same_within_rounding(one, two):
+    for logged in (lines, evaluations):
+        for here, there in zip(logged(one), logged(two), strict=True):
+            assert here.keys() == there.keys()
+            for name in here.keys() - {"tokens_per_s"}:
+                assert here[name] == pytest.approx(there[name], rel=1e-4), (here["step"], name)
+    here, there = (load_file(checkpoint.folder(run, STEPS) / checkpoint.MODEL) for run in (one, two))
+    assert max((here[name] - there[name]).abs().max().item() for name in here) < 1e-5
+
+
+def test_two_processes_stop_on_ctrl_c_and_the_line_they_print_goes_on_with_one(undisturbed, base, given):
+    code = "import sys; from ernie_pipe.launch import pretrain; sys.exit(pretrain(sys.argv[1:]))"
+    arguments = given("changed", "--num-processes", "2", "--max-steps", "20")
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, *arguments], cwd=ROOT, env=ENVIRONMENT,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+    wait_for(base / "changed", 7, process)
+    # As a terminal does: to the command and all that it started.
+    os.killpg(process.pid, signal.SIGINT)
+    out, err = finish(process)
+    assert "Traceback" not in err
+    told = out.splitlines()[-1].split()
+    assert told[:2] == ["ernie-pipe", "pretrain"]
+    assert told[2:] == arguments[:-2]
+    saved = checkpoint.newest(base / "changed")
+    assert 7 <= saved < 20
+    assert f"step {saved} of {STEPS}, saved" in out
+    finish(begin(told[2:-2]))
+    same_within_rounding(undisturbed, base / "changed")

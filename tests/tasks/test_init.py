@@ -49,15 +49,15 @@ def test_a_task_of_a_third_party_trains(data):
     torch.manual_seed(0)
     config = new_config(builder.plan.settings.model, builder.special, list(builder.tasks))
     model = MultiTaskModel(config, builder.tasks)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
     batch = to_tensors(builder.step(0, [0])[0])
-    for _ in range(40):
+    for _ in range(200):
         output = model(batch)[TOY]
         output.loss.backward()
         optimizer.step()
         optimizer.zero_grad()
     assert len(batch["targets"][TOY][1].unique()) > 1
-    assert output.correct == output.positions == 5
+    assert output.correct == output.positions == (builder.plan.step(0)[0].task == 1).sum() > 3
 
 
 def test_names_and_settings_need_no_torch():

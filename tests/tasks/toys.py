@@ -44,6 +44,13 @@ class Labelled:
     def sentence_starts(self, passage: int) -> np.ndarray:
         return self._starts[passage]
 
+    @property
+    def document_sentences(self) -> np.ndarray:
+        return np.bincount(self.document, weights=self.sentences)[self.document]
+
+    def document_of(self, passages: np.ndarray) -> np.ndarray:
+        return self.document[passages]
+
     def first_passage(self, document: int) -> int:
         return int(np.searchsorted(self.document, document))
 
