@@ -94,15 +94,14 @@ def _waited(trainer: Trainer) -> str:
 def _end(output: str, trainer: Trainer, argv: list[str]) -> str:
     """Return where the run stands and, where steps are left, the line that goes on with it."""
     steps = trainer.plan.steps
-    text = f"{output}: step {trainer.step} of {steps}"
+    early, unfinished = trainer.stopped_early, trainer.step < steps
+    text = f"{output}: step {trainer.step} of {steps}{', saved' * (unfinished and not early)}"
     if trainer.held_out is not None and trainer.held_out.state.best_step >= 0:
         state = trainer.held_out.state
         text += f"; best {trainer.held_out.metric} {state.best:.4f} at step {state.best_step}"
-    if trainer.stopped_early:
+    if early:
         return f"{text}; stopped early: evaluate.patience ({trainer.settings.evaluate.patience}) evaluations passed"
-    if trainer.step == steps:
-        return text
-    return f"{text}, saved; go on with:\n  {resume_line(argv)}"
+    return f"{text}; go on with:\n  {resume_line(argv)}" if unfinished else text
 
 
 def resume_line(argv: list[str]) -> str:
