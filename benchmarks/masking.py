@@ -1,13 +1,15 @@
 """Masking of whole units, tokens a second on one core: ours, transformers' collator, and jieba run again each time.
 
-    python benchmarks/masking.py --data PASSAGES [--tokens 262144]
+    python benchmarks/masking.py --data PASSAGES [--tokens 262144] [--similar TSV]
 
-All take the same passages, already in memory. Ours: `mask_units` on packed micro-batches with levels mixed. (a)
+All take the same passages, already in memory. Ours: `mask_units` on packed micro-batches with levels mixed; beside it
+n-grams and spans of words, and with --similar n-grams whose words are replaced by those of the table (MacBERT). (a)
 transformers' `DataCollatorForLanguageModeling` with whole words: it takes touching offsets as one word, which in
 Chinese masks whole clauses, so it is given offsets with a gap before each of our words, and works; its padding is
 left out of the time, and tokens of padding count for nothing. Its masking of single tokens is shown beside. (b) What
 is done today: jieba cuts the text of the passage again for each epoch, words are shuffled and taken to 15 % of the
-tokens, 80/10/10, in Python. Five interleaved rounds; median, least and most. The last line is JSON.
+tokens, 80/10/10, in Python. Five interleaved rounds, by the processor time of this one thread, so that other work on
+the machine counts for little; median, least and most. The last line is JSON.
 """
 
 import argparse
@@ -18,6 +20,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -27,7 +30,7 @@ import numpy as np
 from ernie_pipe import draws
 from ernie_pipe.corpus.reader import Passages
 from ernie_pipe.errors import InputError, mistake
-from ernie_pipe.masking import MaskingRule, mask_units
+from ernie_pipe.masking import LENGTHS, MaskingRule, mask_units, similar
 from ernie_pipe.pretrain.batch import pack
 from ernie_pipe.pretrain.plan import Slots
 from ernie_pipe.tasks import Example, PackedBatch
@@ -39,7 +42,10 @@ RULE = MaskingRule({"basic": 0.2, "phrase": 0.4, "entity": 0.4})
 MICRO_BATCH = 32_768
 # The peers' usual batch; the slower ones take a part of the passages.
 SEQUENCES = 32
-SHARE = {"ours": 1, "transformers, words": 4, "transformers, tokens": 1, "jieba again": 16}
+STRATEGIES = {"ours": RULE} | {
+    f"ours, {name}": MaskingRule({"word": 1.0}, lengths=LENGTHS[name]) for name in ("ngram", "span")
+}
+SHARE = {"transformers, words": 4, "transformers, tokens": 1, "jieba again": 16}
 
 
 def main() -> int:
@@ -47,16 +53,17 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--data", required=True, metavar="PASSAGES", help="folder of `ernie-pipe encode`")
     parser.add_argument("--tokens", type=int, default=1 << 18, help="tokens to mask, taken from the front")
+    parser.add_argument("--similar", metavar="TSV", help="table of similar words, measured with n-grams")
     args = parser.parse_args()
     try:
-        show(measure(args.data, args.tokens))
+        show(measure(args.data, args.tokens, args.similar))
     except InputError as error:
         print(mistake(error), file=sys.stderr)
         return 2
     return 0
 
 
-def measure(folder: str, tokens: int) -> dict[str, list[float]]:
+def measure(folder: str, tokens: int, table: str | None = None) -> dict[str, list[float]]:
     """Return the tokens a second of each contender, a number a round."""
     passages = Passages(folder)
     if not len(passages):
@@ -67,8 +74,11 @@ def measure(folder: str, tokens: int) -> dict[str, list[float]]:
     taken = int(np.searchsorted(np.cumsum([len(ids) for ids, _ in rows]), tokens)) + 1
     rows = rows[:taken]
     names = {number: token for token, number in encoder.vocab.items()}
+    rules = dict(STRATEGIES)
+    if table is not None:
+        rules["ours, similar"] = replace(rules["ours, ngram"], similar=similar.load(table, encoder))
     contenders = {
-        "ours": ours(rows, special),
+        **{name: ours(rows, special, rule) for name, rule in rules.items()},
         "transformers, words": collator(f"{folder}/tokenizer", part(rows, "transformers, words"), special, words=True),
         "transformers, tokens": collator(f"{folder}/tokenizer", rows, special, words=False),
         "jieba again": jieba_again(part(rows, "jieba again"), names, special),
@@ -78,9 +88,9 @@ def measure(folder: str, tokens: int) -> dict[str, list[float]]:
     speeds: dict[str, list[float]] = {name: [] for name in contenders}
     for _ in range(ROUNDS):
         for name, run in contenders.items():
-            began = time.perf_counter()
+            began = time.process_time()
             done = run()
-            speeds[name].append(done / (time.perf_counter() - began))
+            speeds[name].append(done / (time.process_time() - began))
     return speeds
 
 
@@ -89,7 +99,7 @@ def part(rows: Sequence[Any], name: str) -> Sequence[Any]:
     return rows[:: SHARE[name]]
 
 
-def ours(rows: Sequence[Any], special: SpecialIds) -> Callable[[], int]:
+def ours(rows: Sequence[Any], special: SpecialIds, rule: MaskingRule) -> Callable[[], int]:
     """Mask packed micro-batches."""
     per_batch = max(1, round(MICRO_BATCH * len(rows) / sum(len(ids) + 2 for ids, _ in rows)))
     packed: list[PackedBatch] = []
@@ -103,7 +113,7 @@ def ours(rows: Sequence[Any], special: SpecialIds) -> Callable[[], int]:
         for batch in packed:
             mask_units(
                 batch.input_ids, batch.unit_bits, batch.maskable, batch.sequence, batch.keys,
-                rule=RULE, mask_id=special.mask, replacements=replacements,
+                rule=rule, mask_id=special.mask, replacements=replacements,
             )  # fmt: skip
         return sum(len(batch.input_ids) for batch in packed)
 
@@ -200,6 +210,11 @@ def show(speeds: dict[str, list[float]]) -> None:
         print(f"{name:<22}{row} {times} ×")
     line = {
         "mtok_per_s_core": round(statistics.median(speeds["ours"]) / 1e6, 2),
+        **{
+            f"{name.removeprefix('ours, ')}_mtok_per_s_core": round(statistics.median(values) / 1e6, 2)
+            for name, values in speeds.items()
+            if name.startswith("ours, ")
+        },
         "ratio_to_transformers": round(statistics.median(ratios["transformers, words"]), 1),
         "ratio_to_jieba_masking": round(statistics.median(ratios["jieba again"]), 1),
     }

@@ -7,7 +7,7 @@ from itertools import groupby, pairwise
 
 import numpy as np
 
-from ernie_pipe.masking import LEVELS, unit_starts
+from ernie_pipe.masking import LEVELS
 from ernie_pipe.pretrain.batch import BatchBuilder, Built
 
 _COLOURS = {"basic": 36, "word": 34, "phrase": 33, "entity": 35}
@@ -39,8 +39,7 @@ def examples(built: Built, builder: BatchBuilder, tokens: dict[int, str]) -> Ite
     masking = built.targets.get("knowledge_masking")
     if masking is not None:
         original[masking.positions] = masking.labels
-        starts = unit_starts(packed.unit_bits, packed.maskable, packed.levels[packed.sequence])
-        units[masking.positions] = np.cumsum(starts)[masking.positions]
+        units[masking.positions] = packed.masked_units
     names = list(builder.tasks)
     for number, (start, end) in enumerate(pairwise(packed.starts.tolist())):
         yield MaskedExample(
