@@ -56,7 +56,7 @@ def main(argv: list[str]) -> int:
     share = counts["unknown"] / max(1, counts["tokens"])
     print(
         f"{settings.output}: {counts['passages']} passages, {counts['tokens']} tokens of {counts['kept']} documents, "
-        f"{share:.3%} [UNK]; {counts['rejected']} documents without a token"
+        f"{share:.3%} [UNK]; {counts['rejected']} documents without a token" + _labelled(counts)
     )
     if share > 0.02:
         worst = " ".join(list(made.details["most_frequent_unknown"])[:20])
@@ -65,6 +65,13 @@ def main(argv: list[str]) -> int:
             file=sys.stderr,
         )
     return 0
+
+
+def _labelled(counts: dict[str, Any]) -> str:
+    """Say what became of labelled documents that are longer than a passage."""
+    cut = f"; {counts['trimmed_documents']} labelled pairs cut to fit, by {counts['trimmed_tokens']} tokens"
+    parts = f"; {counts['labelled_in_parts']} labelled documents in several passages with the same label"
+    return cut * bool(counts["trimmed_documents"]) + parts * bool(counts["labelled_in_parts"])
 
 
 def encode(settings: EncodeSettings, *, overwrite: bool = False) -> manifests.Manifest:

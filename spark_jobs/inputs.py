@@ -26,6 +26,10 @@ def check_encoding(name: str) -> str:
     return name
 
 
+Format = Literal["auto", "jsonl", "text", "parquet", "yaml", "dialogue-lines", "pairs", "dureader"]
+FORMAT = "how the files are read; auto: by their names (dialogue-lines, pairs and dureader are only read when named)"
+
+
 class Source(Settings):
     """One source of raw text; its name goes with every document and can be weighted in training."""
 
@@ -39,6 +43,7 @@ class Source(Settings):
         description="what one document of a .txt file is: the file, a block between blank lines, a line",
     )
     text_field: str = Field("text", description="field or column that holds the text (jsonl, parquet)")
+    format: Format = Field("auto", description=FORMAT)
 
 
 class InputSettings(Settings):
@@ -53,12 +58,13 @@ class InputSettings(Settings):
         "file", description="what one document of a .txt file of --input is"
     )
     text_field: str = Field("text", description="field or column of --input that holds the text")
+    format: Format = Field("auto", description=FORMAT)
     split_mib: int = Field(32, ge=1, description="mebibytes of raw text per task")
 
 
 def plan(settings: InputSettings, output: str, entity_types: Iterable[str] = ()) -> list[tuple[document.Split, int]]:
     """Return every split of the input with its bytes; `InputError` when there is none, or `output` lies inside."""
-    given = {name: getattr(settings, name) for name in ("encoding", "documents", "text_field")}
+    given = {name: getattr(settings, name) for name in ("encoding", "documents", "text_field", "format")}
     sources = [*settings.sources, *(Source(path=path, **given) for path in settings.input)]
     if not sources:
         raise InputError("no input: give --input PATH, or `sources` in the config file")
@@ -68,7 +74,7 @@ def plan(settings: InputSettings, output: str, entity_types: Iterable[str] = ())
             raise InputError(f"--output {output} lies in the input {source.path}: choose another place")
         name = source.name or PurePath(source.path.rstrip("/")).name.split(".")[0]
         template = document.Split(
-            path="", source=name, format="", encoding=source.encoding,
+            path="", source=name, format="" if source.format == "auto" else source.format, encoding=source.encoding,
             documents=source.documents, text_field=source.text_field, entity_types=tuple(entity_types),
         )  # fmt: skip
         found = document.plan_splits(source.path, template, split_bytes=settings.split_mib << 20)
@@ -90,7 +96,8 @@ def fingerprint(splits: list[tuple[document.Split, int]]) -> str:
     """Return a hash of what is read: paths, sizes, times of change, and how each file is read."""
     files: Counter[str] = Counter()
     for split, size in splits:
-        files[f"{split.source}\t{split.path}\t{split.encoding}\t{split.documents}\t{split.text_field}"] += size
+        read_as = (split.source, split.path, split.format, split.encoding, split.documents, split.text_field)
+        files["\t".join(read_as)] += size
     modified = {path: _modified(path) for path in {split.path for split, _ in splits}}
     return manifests.content_hash([sorted(files.items()), sorted(modified.items())])
 

@@ -26,13 +26,22 @@ from ernie_pipe.errors import InputError
 
 logger = logging.getLogger(__name__)
 FOLDER = "_index"
-VERSION = 1
+VERSION = 3
 # One row a record batch: where in its file these buffers begin.
-BUFFERS = ("ids", "bits", "types", "token_offsets", "sentence_starts", "sentence_offsets")
+BUFFERS = (
+    "ids", "bits", "types", "token_offsets", "sentence_starts", "sentence_offsets",
+    "segment_starts", "segment_roles", "segment_offsets",
+)  # fmt: skip
+# The label of a passage that has none.
+NO_LABEL = 65_535
 _FILES: dict[str, np.dtype[Any]] = {
     "tokens": np.dtype(np.uint16),
     "sentences": np.dtype(np.uint16),
     "source": np.dtype(np.uint16),
+    "marks": np.dtype(np.uint8),
+    "labels": np.dtype(np.uint16),
+    "segment_counts": np.dtype(np.uint16),
+    "roles": np.dtype(np.uint8),
     "documents": np.dtype(np.uint32),
     "batches": np.dtype(np.int64),
 }
@@ -40,17 +49,23 @@ _FILES: dict[str, np.dtype[Any]] = {
 
 @dataclass(frozen=True)
 class Index:
-    """`tokens`, `sentences`, `source` (N passages); `documents` (D + 1): the first passage of each, then N.
+    """`tokens`, `sentences`, `source`, `marks`, `labels`, `segment_counts`, `roles` (N passages): as in `Passages`.
 
-    `batches` (record batches of all shards, 6): byte offsets as in `BUFFERS`. `id_type`: dtype of the ids.
+    `documents` (D + 1): the first passage of each, then N. `batches` (record batches of all shards, 9): byte
+    offsets as in `BUFFERS`. `id_type`: dtype of the ids.
     """
 
     tokens: np.ndarray
     sentences: np.ndarray
     source: np.ndarray
+    marks: np.ndarray
+    labels: np.ndarray
+    segment_counts: np.ndarray
+    roles: np.ndarray
     documents: np.ndarray
     batches: np.ndarray
     source_names: list[str]
+    label_names: list[str]
     id_type: str
     total_tokens: int
     longest: int
@@ -92,7 +107,7 @@ def _check_files(folder: str, shards: Sequence[dict[str, Any]]) -> None:
 
 def _empty() -> Index:
     none: dict[str, Any] = {name: np.zeros(0, kind) for name, kind in _FILES.items()}
-    return Index(**none, source_names=[], id_type="uint16", total_tokens=0, longest=0, maps=[])
+    return Index(**none, source_names=[], label_names=[], id_type="uint16", total_tokens=0, longest=0, maps=[])
 
 
 def _make(folder: str, shards: Sequence[dict[str, Any]], place: Path) -> Index:
@@ -122,7 +137,8 @@ def _make(folder: str, shards: Sequence[dict[str, Any]], place: Path) -> Index:
 
 
 def _write(folder: str, shards: Sequence[dict[str, Any]], place: Path) -> None:
-    names: list[str] = []
+    names: dict[str, int] = {}
+    labels: dict[str, int] = {}
     rows = total = longest = 0
     id_type = ""
     with ExitStack() as stack:
@@ -131,15 +147,26 @@ def _write(folder: str, shards: Sequence[dict[str, Any]], place: Path) -> None:
             path = f"{folder}/{shard['name']}"
             for batch, addresses in _batches(path):
                 id_type = str(batch.column("input_ids").type.value_type)
-                tokens, sentences = (_lengths(batch.column(name)) for name in ("input_ids", "sentence_starts"))
+                lists = ("input_ids", "sentence_starts", "segments")
+                tokens, sentences, segments = (_lengths(batch.column(name)) for name in lists)
                 first = np.flatnonzero(batch.column("index").to_numpy() == 0) + rows
-                columns = (tokens, sentences, _codes(batch.column("source"), names), first, addresses)
+                source, marks = _codes(batch.column("source"), names), _marks(batch.column("unit_bits"))
+                labelled = (_codes(batch.column("label"), labels), segments, _roles(batch, segments))
+                columns = (tokens, sentences, source, marks, *labelled, first, addresses)
                 for (name, kind), values in zip(_FILES.items(), columns, strict=True):
                     files[name].write(np.ascontiguousarray(values, dtype=kind).data)
                 rows, total = rows + len(tokens), total + int(tokens.sum())
                 longest = max(longest, int(tokens.max()))
         files["documents"].write(np.array([rows], _FILES["documents"]).data)
-        details = {"source_names": names, "id_type": id_type, "total_tokens": total, "longest": longest}
+        details = {
+            "source_names": list(names),
+            "label_names": list(labels)[:NO_LABEL],
+            "id_type": id_type,
+            "total_tokens": total,
+            "longest": longest,
+        }
+        if len(labels) > NO_LABEL:
+            logger.warning("%s: %d different labels: all but the first %d count as none", folder, len(labels), NO_LABEL)
         sizes = {name: file.tell() for name, file in files.items()}
         for file in files.values():
             file.flush()
@@ -158,8 +185,11 @@ def _batches(path: str) -> Iterator[tuple[pa.RecordBatch, list[int]]]:
                 lists = [batch.column(name) for name in ("input_ids", "unit_bits", "entity_types", "sentence_starts")]
                 values = [column.values.buffers()[1] for column in lists]
                 offsets = [lists[0].buffers()[1], lists[3].buffers()[1]]
-                found = [*values[:3], offsets[0], values[3], offsets[1]]
-                yield batch, [buffer.address - base if buffer is not None else 0 for buffer in found]
+                segments = batch.column("segments")
+                parts = [segments.values.field(name).buffers()[1] for name in ("start", "role")]
+                found = [*values[:3], offsets[0], values[3], offsets[1], *parts, segments.buffers()[1]]
+                # What is empty lies nowhere.
+                yield batch, [buffer.address - base if buffer is not None and buffer.size else 0 for buffer in found]
     except (OSError, pa.ArrowInvalid) as error:
         raise InputError(f"{path}: damaged ({error}): run `ernie-pipe encode` again with --overwrite") from None
 
@@ -168,12 +198,27 @@ def _lengths(column: pa.ListArray) -> np.ndarray:
     return np.diff(column.offsets.to_numpy())
 
 
-def _codes(column: pa.Array, names: list[str]) -> np.ndarray:
-    """Return the number of each row's source, adding new ones to `names`."""
+def _marks(column: pa.ListArray) -> np.ndarray:
+    """Return for each row the unit bits that any of its tokens has."""
+    offsets, bits = column.offsets.to_numpy(), np.append(column.values.to_numpy(), np.uint8(0))
+    return np.where(np.diff(offsets) > 0, np.bitwise_or.reduceat(bits, offsets[:-1]), np.uint8(0))
+
+
+def _codes(column: pa.Array, names: dict[str, int]) -> np.ndarray:
+    """Return the number of each row's name, adding new ones to `names`; none, or one too many, is `NO_LABEL`."""
     encoded = column.dictionary_encode()
-    found = encoded.dictionary.to_pylist()
-    names += [name for name in found if name not in names]
-    return np.array([names.index(name) for name in found], np.uint16)[encoded.indices.to_numpy()]
+    found = [min(names.setdefault(name, len(names)), NO_LABEL) for name in encoded.dictionary.to_pylist()]
+    return np.array([*found, NO_LABEL], np.uint16)[encoded.indices.fill_null(len(found)).to_numpy()]
+
+
+def _roles(batch: pa.RecordBatch, counts: np.ndarray) -> np.ndarray:
+    """Return the set of each row's roles: bit r for role r."""
+    roles = batch.column("segments").values.field("role").to_numpy()
+    rows = np.repeat(np.arange(len(counts)), counts)
+    found = np.zeros(len(counts), np.uint8)
+    for role in np.unique(roles).tolist():
+        found[rows[roles == role]] |= np.uint8(1 << role)
+    return found
 
 
 def _load(place: Path) -> Index | None:

@@ -17,6 +17,8 @@ _MADE_BY = {
     "segmented": "ernie-pipe segment",
     "passages": "ernie-pipe encode",
     "tokenizer": "ernie-pipe vocab",
+    "relations": "ernie-pipe relations",
+    "clicks": "ernie-pipe clicks",
 }
 
 

@@ -8,14 +8,16 @@ import mmap
 from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from ernie_pipe.corpus import manifest as manifests
-from ernie_pipe.corpus.index import map_file, open_index
+from ernie_pipe.corpus.index import NO_LABEL, map_file, open_index
+
+__all__ = ["NO_LABEL", "Columns", "Eligibility", "Passages"]
 
 # Mapped pages count as memory of the process until they are given back; a look at a passage touches a few.
 _LOOKS = 1000
@@ -32,13 +34,17 @@ class Columns:
     token_offsets: np.ndarray
     sentence_starts: np.ndarray
     sentence_offsets: np.ndarray
+    segment_starts: np.ndarray
+    segment_roles: np.ndarray
+    segment_offsets: np.ndarray
 
 
 @dataclass(frozen=True)
 class Eligibility:
     """The passages `start` to `stop` − 1, as tasks see them when they say which can anchor an example.
 
-    `tokens`, `sentences`, `source`: one number a passage; `documents`: documents of the whole split.
+    `tokens`, `sentences`, `source`, `labels`, `segment_counts`, `roles`: one number a passage, as in `Passages`;
+    `documents`: documents of the whole split.
     """
 
     passages: "Passages"
@@ -64,26 +70,51 @@ class Eligibility:
         return self.passages.source[self.start : self.stop]
 
     @property
+    def marks(self) -> np.ndarray:
+        """Unit bits that some token of each passage has (uint8)."""
+        return self.passages.marks[self.start : self.stop]
+
+    @property
+    def labels(self) -> np.ndarray:
+        """Label of each passage (uint16, index into `label_names`; `NO_LABEL`: none)."""
+        return self.passages.labels[self.start : self.stop]
+
+    @property
+    def segment_counts(self) -> np.ndarray:
+        """Segments of each passage (uint16)."""
+        return self.passages.segment_counts[self.start : self.stop]
+
+    @property
+    def roles(self) -> np.ndarray:
+        """Set of the roles of each passage's segments (uint8, bit r for role r of `ROLES`)."""
+        return self.passages.roles[self.start : self.stop]
+
+    @property
     def documents(self) -> int:
         """Documents of the whole split."""
         return self.passages.documents
 
-    @property
+    @cached_property
     def document_sentences(self) -> np.ndarray:
-        """Sentences of the whole document that each passage belongs to (int64)."""
+        """Sentences of the whole document that each passage belongs to (int32)."""
         first, last = self.passages.document_of(np.array([self.start, self.stop - 1])).tolist()
         borders = self.passages.first_passages[first : last + 2].astype(np.int64)
-        sentences = self.passages.sentences[borders[0] : borders[-1]].astype(np.int64)
-        totals = np.add.reduceat(sentences, borders[:-1] - borders[0])
-        inside = np.clip(borders, self.start, self.stop)
-        return np.repeat(totals, inside[1:] - inside[:-1])
+        before = np.zeros(borders[-1] - borders[0] + 1, dtype=np.int32)
+        np.cumsum(self.passages.sentences[borders[0] : borders[-1]], out=before[1:])
+        totals = np.diff(before[borders - borders[0]])
+        # Sums of sums: two and a half times as fast as repeating each total.
+        result = np.zeros(len(self), dtype=np.int32)
+        result[np.maximum(borders[:-1], self.start) - self.start] = np.diff(totals, prepend=0)
+        return np.cumsum(result, out=result)
 
 
 class Passages:
     """The rows of one split of a passages folder, numbered from 0 in manifest order.
 
-    Mapped arrays over all N passages: `tokens`, `sentences` (uint16) and `source` (uint16, index into
-    `source_names`); over all D documents: `first_passages` (D + 1, uint32: of each, then N). `total_tokens` and
+    Mapped arrays over all N passages: `tokens`, `sentences` (uint16), `source` (uint16, index into `source_names`),
+    `marks` (uint8: unit bits that some token has), `labels` (uint16, index into `label_names`, which come in the order
+    of their first passages; `NO_LABEL`: none), `segment_counts` (uint16) and `roles` (uint8: bit r where a segment has
+    role r of `ROLES`); over all D documents: `first_passages` (D + 1, uint32: of each, then N). `total_tokens` and
     `longest` are of the text, without special tokens.
     """
 
@@ -94,7 +125,10 @@ class Passages:
         self._shards = [shard for shard in self.manifest.shards if shard["split"] == split and shard["rows"]]
         index = open_index(folder, split, self._shards)
         self.tokens, self.sentences, self.source = index.tokens, index.sentences, index.source
+        self.marks = index.marks
+        self.labels, self.segment_counts, self.roles = index.labels, index.segment_counts, index.roles
         self.first_passages, self.source_names = index.documents, index.source_names
+        self.label_names = index.label_names
         self.total_tokens, self.longest = index.total_tokens, index.longest
         self._index = index
         rows = np.array([shard["rows"] for shard in self._shards], np.int64)
@@ -115,7 +149,8 @@ class Passages:
         rows = min(self.batch_rows, self._shards[shard]["rows"] - number * self.batch_rows)
         token_offsets = np.frombuffer(file, np.int32, rows + 1, at[3])
         sentence_offsets = np.frombuffer(file, np.int32, rows + 1, at[5])
-        tokens, sentences = int(token_offsets[-1]), int(sentence_offsets[-1])
+        segment_offsets = np.frombuffer(file, np.int32, rows + 1, at[8])
+        tokens, sentences, segments = (int(last[-1]) for last in (token_offsets, sentence_offsets, segment_offsets))
         return Columns(
             np.frombuffer(file, self._index.id_type, tokens, at[0]),
             np.frombuffer(file, np.uint8, tokens, at[1]),
@@ -123,6 +158,9 @@ class Passages:
             token_offsets,
             np.frombuffer(file, np.uint16, sentences, at[4]),
             sentence_offsets,
+            np.frombuffer(file, np.uint16, segments, at[6]),
+            np.frombuffer(file, np.uint8, segments, at[7]),
+            segment_offsets,
         )
 
     def __len__(self) -> int:
@@ -156,6 +194,15 @@ class Passages:
         columns, row = self._row(passage)
         start, end = columns.sentence_offsets[row : row + 2].tolist()
         return columns.sentence_starts[start:end]
+
+    def segments(self, passage: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return (starts, roles) of the passage's segments: first tokens, and indices into `document.ROLES`.
+
+        A segment (a dialogue turn, a query, a title) ends where the next one begins, the last with the passage.
+        """
+        columns, row = self._row(passage)
+        start, end = columns.segment_offsets[row : row + 2].tolist()
+        return columns.segment_starts[start:end], columns.segment_roles[start:end]
 
     def first_passage(self, document: int) -> int:
         """Return the first passage of a document; that of document D is N."""

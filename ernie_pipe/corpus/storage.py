@@ -12,7 +12,7 @@ from pyarrow import fs
 
 from ernie_pipe.errors import InputError
 
-_SHARD = re.compile(r"part-\d{5,}-[0-9a-f]{8}\.(parquet|arrow)")
+_SHARD = re.compile(r"part-\d{5,}-[0-9a-f]{8}\.(parquet|arrow|jsonl)")
 COMPRESSED = (".gz", ".zst", ".bz2", ".lz4")
 
 

@@ -16,16 +16,30 @@ import pyarrow.parquet as pq
 
 from ernie_pipe.corpus.storage import COMPRESSED, is_compressed, list_files, open_stream, resolve
 from ernie_pipe.errors import InputError
+from ernie_pipe.text import formats
+from ernie_pipe.text.formats import ROLES, Unusable
 from ernie_pipe.text.lexicon import ENTITY_TYPES
+
+__all__ = [
+    "FORMATS",
+    "ROLES",
+    "Record",
+    "Rejected",
+    "Split",
+    "Unusable",
+    "count_lines",
+    "format_of",
+    "plan_splits",
+    "read",
+]
 
 FORMATS = {
     ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl",
     ".txt": "text", ".text": "text",
     ".parquet": "parquet",
+    ".yml": "yaml", ".yaml": "yaml",
 }  # fmt: skip
-_FIELDS = ("id", "doc_id", "title", "label", "turns", "entities")
-ROLES = ("text", "query", "response", "title")
-_CHAT_ROLES = {"user": "query", "assistant": "response"}
+_FIELDS = ("id", "doc_id", "title", "label", "turns", "query", "entities")
 _SURROGATES = re.compile("[\ud800-\udfff]")
 # How pyarrow's codecs complain about bad data; any other OSError (a network's) must fail the task.
 _DAMAGED = re.compile("compress|inflate")
@@ -81,12 +95,8 @@ class Rejected:
     raw: str
 
 
-class Unusable(ValueError):
-    """Raised inside one record's parsing; `args` are (reason, detail)."""
-
-
 def format_of(path: str) -> str:
-    """Return `jsonl`, `text`, `parquet`, or `unknown` by the file's name, compression endings apart."""
+    """Return `jsonl`, `text`, `parquet`, `yaml`, or `unknown` by the file's name, compression endings apart."""
     name = path.lower()
     for ending in COMPRESSED:
         name = name.removesuffix(ending)
@@ -96,12 +106,13 @@ def format_of(path: str) -> str:
 def plan_splits(path: str, template: Split, *, split_bytes: int) -> list[tuple[Split, int]]:
     """Cut every file below `path` into (split, bytes); `template` carries source, encoding and the like.
 
+    Files are read as the template's `format`, or where it has none as their names tell.
     A split's `name`, from which documents without an id take theirs, is the file's path below `path`.
     """
     planned: list[tuple[Split, int]] = []
     root = resolve(path)[1]
     for file, size in list_files(path):
-        kind = format_of(file)
+        kind = template.format or format_of(file)
         name = file.partition(root)[2].lstrip("/") or file.rsplit("/", 1)[-1]
         whole = replace(template, path=file, name=name, format=kind)
         if kind == "parquet":
@@ -117,7 +128,7 @@ def plan_splits(path: str, template: Split, *, split_bytes: int) -> list[tuple[S
 
 
 def _is_whole(split: Split) -> bool:
-    return split.format == "text" and split.documents == "file"
+    return split.format == "yaml" or (split.format == "text" and split.documents == "file")
 
 
 def _parquet_splits(split: Split, split_bytes: int) -> list[tuple[Split, int]]:
@@ -168,10 +179,15 @@ def read(split: Split) -> Iterator[Record | Rejected]:
     try:
         for line, value in items:
             try:
-                yield _record(split, line, value)
+                rows = _rows(split, line, value)
             except Unusable as error:
-                reason, detail = error.args
-                yield Rejected(split.source, split.path, line, reason, _clean(detail), _preview(value))
+                yield _rejected(split, line, value, error)
+                continue
+            for at, doc_id, row in rows:
+                try:
+                    yield _finish(split, doc_id, row)
+                except Unusable as error:
+                    yield _rejected(split, at, value if len(rows) == 1 else row, error)
     except OSError as error:
         if not _DAMAGED.search(str(error)):
             raise
@@ -199,6 +215,11 @@ def _is_wide(split: Split) -> bool:
         return False
 
 
+def _rejected(split: Split, line: int, value: bytes | dict, error: Unusable) -> Rejected:
+    reason, detail = error.args
+    return Rejected(split.source, split.path, line, reason, _clean(detail), _preview(value))
+
+
 def _preview(value: bytes | dict) -> str:
     text = value[:400].decode("utf-8", "replace") if isinstance(value, bytes) else repr(value)
     return text[:200]
@@ -220,7 +241,7 @@ def _read_parquet(split: Split) -> Iterator[tuple[int, dict]]:
 
 def _read_blocks(split: Split) -> Iterator[tuple[int, bytes]]:
     with open_stream(split.path, max(0, split.start - 1)) as stream:
-        if split.format == "text" and split.documents == "file":
+        if _is_whole(split):
             yield 1, stream.read()
         elif split.format == "text" and split.documents == "blank-line":
             yield from _blank_line_blocks(split, stream)
@@ -262,15 +283,29 @@ def _blank_line_blocks(split: Split, stream: BinaryIO) -> Iterator[tuple[int, by
         yield first, b"".join(block)
 
 
-def _record(split: Split, line: int, value: bytes | dict) -> Record:
+def _rows(split: Split, line: int, value: bytes | dict) -> list[tuple[int, str, dict[str, Any]]]:
+    """Return (line, id, row) of what was read at `line`: one row but for YAML files and DuReader's questions."""
     if split.format == "text":
         assert isinstance(value, bytes)
         doc_id = split.name if split.documents == "file" else f"{split.name}#{line}"
-        return _finish(split, doc_id, {"text": _decode(value, split.encoding)})
-    row = _parse_json(value, split.encoding) if isinstance(value, bytes) else value
+        # The field that a text file has, whatever other files call theirs.
+        return [(line, doc_id, {split.text_field: _decode(value, split.encoding)})]
+    if isinstance(value, dict):
+        found = [(line, value)]
+    elif split.format == "yaml":
+        found = list(formats.yaml_dialogues(_decode(value, split.encoding)))
+    elif split.format in ("dialogue-lines", "pairs"):
+        parse = formats.dialogue_line if split.format == "dialogue-lines" else formats.pair_line
+        found = [(line, parse(_decode(value, split.encoding)))]
+    else:
+        row = _parse_json(value, split.encoding)
+        found = [(line, one) for one in (formats.dureader_rows(row) if split.format == "dureader" else [row])]
+    return [(at, _doc_id(split, at, row), row) for at, row in found]
+
+
+def _doc_id(split: Split, line: int, row: dict[str, Any]) -> str:
     given = row.get("doc_id") if row.get("id") is None else row["id"]
-    doc_id = str(given) if given is not None else f"{split.name}#{line}"
-    return _finish(split, doc_id, row)
+    return str(given) if given is not None else f"{split.name}#{line}"
 
 
 def _parse_json(line: bytes, encoding: str) -> dict[str, Any]:
@@ -311,8 +346,11 @@ def _clean(text: str) -> str:
 
 
 def _finish(split: Split, doc_id: str, row: dict[str, Any]) -> Record:
+    is_pair = row.get("turns") is None and row.get(split.text_field) is None and row.get("query") is not None
     if row.get("turns") is not None:
-        text, segments = _join_turns(row["turns"])
+        text, segments = formats.join_turns(row["turns"])
+    elif is_pair:
+        text, segments = formats.join_pair(row)
     else:
         text, segments = row.get(split.text_field), ()  # type: ignore[assignment]
     if not isinstance(text, str):
@@ -329,7 +367,7 @@ def _finish(split: Split, doc_id: str, row: dict[str, Any]) -> Record:
         text = text.replace("\r\n", " \n" if row.get("entities") else "\n").replace("\r", "\n")
     if not text.strip():
         raise Unusable("empty", "no character but white space")
-    label, title = row.get("label"), row.get("title")
+    label, title = row.get("label"), None if is_pair else row.get("title")
     return Record(
         doc_id=_clean(doc_id),
         source=split.source,
@@ -340,28 +378,6 @@ def _finish(split: Split, doc_id: str, row: dict[str, Any]) -> Record:
         entities=_given_entities(row.get("entities"), text, split.entity_types),
         repaired=repaired,
     )
-
-
-def _join_turns(turns: Any) -> tuple[str, tuple[tuple[int, str], ...]]:
-    """Join dialogue turns by newlines; strings alternate query and response, mappings name their `role`."""
-    if not isinstance(turns, list) or not turns:
-        raise Unusable("bad turns", "`turns` must be a list of strings or of {role, text}")
-    text, segments = "", []
-    for number, turn in enumerate(turns):
-        role, words = (ROLES[1 + number % 2], turn) if isinstance(turn, str) else _turn(turn, number)
-        text += "\n" if text else ""
-        segments.append((len(text), role))
-        text += " ".join(words.split("\n")).replace("\r", " ")
-    return text, tuple(segments)
-
-
-def _turn(turn: Any, number: int) -> tuple[str, str]:
-    role = turn.get("role") if isinstance(turn, dict) else None
-    role = _CHAT_ROLES.get(role, role) if isinstance(role, str) else None
-    if role not in ROLES or not isinstance(turn.get("text"), str):
-        known = ", ".join((*ROLES, *_CHAT_ROLES))
-        raise Unusable("bad turns", f"turn {number + 1} needs `text` and a `role` of {known}")
-    return role, turn["text"]
 
 
 def _given_entities(entities: Any, text: str, known: tuple[str, ...]) -> tuple[tuple[int, int, str], ...]:

@@ -9,7 +9,7 @@ import json
 import unicodedata
 from array import array
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
@@ -150,7 +150,7 @@ class _Runs:
 
 @dataclass(frozen=True)
 class SpecialIds:
-    """Ids of the special tokens of a vocabulary, and its size."""
+    """Ids of the special tokens of a vocabulary, its size, its tokens, and whether it tells A from a."""
 
     pad: int
     unk: int
@@ -158,12 +158,15 @@ class SpecialIds:
     sep: int
     mask: int
     size: int
+    vocab: dict[str, int] = field(default_factory=dict, repr=False, compare=False)
+    cased: bool = False
 
     @staticmethod
     def of(encoder: Encoder) -> "SpecialIds":
         """Look the special tokens up in a vocabulary."""
         pad, unk, cls, sep, mask = (encoder.vocab[name] for name in SPECIAL_TOKENS)
-        return SpecialIds(pad, unk, cls, sep, mask, encoder.size)
+        cased = not np.array_equal(encoder.encode("A").ids, encoder.encode("a").ids)
+        return SpecialIds(pad, unk, cls, sep, mask, encoder.size, encoder.vocab, cased)
 
     @property
     def all(self) -> list[int]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ernie_pipe.text.encode import Encoder, Encoding
+from ernie_pipe.text.segments import Segments
 from ernie_pipe.text.spans import Joined, Places, Spans, histogram
 
 WORD_START, PHRASE_START, ENTITY_START = 1, 2, 4
@@ -79,7 +80,11 @@ class PassageBatch:
 
 @dataclass
 class Tally:
-    """What encoding counted: tokens, unknown ones and their text, sentences cut, units per level and their lengths."""
+    """What encoding counted: tokens, unknown ones and their text, sentences cut, units per level and their lengths.
+
+    `trimmed_documents` are labelled pairs that were cut to one passage, by `trimmed_tokens`; of labelled documents
+    with more segments `labelled_in_parts` became several passages with the same label.
+    """
 
     tokens: int = 0
     unknown: int = 0
@@ -87,6 +92,11 @@ class Tally:
     sentences: int = 0
     split_sentences: int = 0
     sentences_without_token: int = 0
+    segments: int = 0
+    segments_without_token: int = 0
+    trimmed_documents: int = 0
+    trimmed_tokens: int = 0
+    labelled_in_parts: int = 0
     units_without_token: Counter[str] = field(default_factory=Counter)
     units: Counter[str] = field(default_factory=Counter)
     lengths: dict[str, Counter[str]] = field(default_factory=lambda: {level: Counter() for level in LEVEL_BITS})
@@ -97,6 +107,8 @@ def encode_documents(encoder: Encoder, documents: Documents, *, max_tokens: int,
     joined = Joined(documents.texts)
     encoding = encoder.encode_joined(joined)
     tokens_before = _tokens_before(encoding.starts, len(joined.codes))
+    given = Segments(documents.segments, documents.labels, joined)
+    encoding, tokens_before = given.fit(encoding, tokens_before, max_tokens, tally)
     firsts, lasts = tokens_before[joined.starts], tokens_before[joined.ends]
     _count_unknown(encoding, joined, encoder.unk_id, tally)
     words = joined.shifted_places(documents.words)
@@ -109,7 +121,8 @@ def encode_documents(encoder: Encoder, documents: Documents, *, max_tokens: int,
     bits |= _IS_UPPER[joined.codes[encoding.starts]] * np.uint8(CAPITALISED)
     sentences = _sentence_starts(tokens_before, joined, documents.sentences, firsts, lasts, tally)
     restart_units(bits, sentences)
-    borders, owners, cuts = cut_passages(sentences, firsts, lasts, bits, max_tokens - 2, tally)
+    turns = given.place(tokens_before, tally)
+    borders, owners, cuts = cut_passages(sentences, firsts, lasts, bits, max_tokens - 2, tally, turns=turns)
     sentences = np.unique(np.concatenate([sentences, cuts]))
     mark_elsewhere(encoding.ids, borders, owners, bits, encoder.size)
     shift = np.repeat(joined.starts, lasts - firsts).astype(np.int32)
@@ -126,7 +139,7 @@ def encode_documents(encoder: Encoder, documents: Documents, *, max_tokens: int,
         ends=encoding.ends - shift,
         sentence_starts=sentences - borders[passage_of],
         sentence_offsets=np.searchsorted(sentences, borders),
-        segments=_segments(documents.segments, joined, tokens_before, borders, owners),
+        segments=given.of_passages(borders, owners, tally),
     )
 
 
@@ -213,10 +226,18 @@ def _sentence_starts(
 
 
 def cut_passages(
-    sentences: np.ndarray, firsts: np.ndarray, lasts: np.ndarray, bits: np.ndarray, room: int, tally: Tally
+    sentences: np.ndarray,
+    firsts: np.ndarray,
+    lasts: np.ndarray,
+    bits: np.ndarray,
+    room: int,
+    tally: Tally,
+    *,
+    turns: Sequence[int] = (),
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Group sentences into passages of at most `room` tokens, document by document.
 
+    Where one of `turns` (rising: the tokens at which segments begin) would fit, no sentence behind it is taken.
     Returns (P + 1) borders of the passages, (P) their documents, and the tokens at which a sentence longer than
     `room` was cut: at a unit's or a word's start where it can be; in `bits` a word starts at the cut.
     """
@@ -227,7 +248,8 @@ def cut_passages(
         counted = -1
         while end - first > room:
             at = bisect_right(starts, first + room, at - 1)
-            border = starts[at - 1]
+            turn = bisect_right(turns, first + room)
+            border = turns[turn - 1] if turn and turns[turn - 1] > first else starts[at - 1]
             if border <= first:
                 tally.split_sentences += counted != at
                 counted = at
@@ -272,26 +294,3 @@ def mark_elsewhere(ids: np.ndarray, borders: np.ndarray, owners: np.ndarray, bit
         twice = np.zeros(len(group) * vocab, dtype=bool)
         twice[cell[one[cell] != passage]] = True
         bits[at[twice[cell]]] |= ELSEWHERE
-
-
-def _segments(
-    segments: Sequence[list[tuple[int, str]]],
-    joined: Joined,
-    tokens_before: np.ndarray,
-    borders: np.ndarray,
-    owners: np.ndarray,
-) -> list[list[tuple[int, str]]]:
-    """Return the segments that reach into each passage, with starts from its first token."""
-    found: list[list[tuple[int, str]]] = [[] for _ in owners]
-    for document in (number for number, given in enumerate(segments) if given):
-        characters, roles = zip(*segments[document], strict=True)
-        places = tokens_before[np.array(characters) + joined.starts[document]]
-        passages = np.arange(*np.searchsorted(owners, [document, document + 1]))
-        # Those up to the first token end at `begun`, those before the last at `reached`.
-        begun = np.searchsorted(places, borders[passages], side="right").tolist()
-        reached = np.searchsorted(places, borders[passages + 1]).tolist()
-        for passage, after, end in zip(passages.tolist(), begun, reached, strict=True):
-            first = [(0, roles[after - 1])] if after else []
-            starts = (places[after:end] - borders[passage]).tolist()
-            found[passage] = [*first, *zip(starts, roles[after:end], strict=True)]
-    return found

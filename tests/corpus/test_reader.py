@@ -9,9 +9,10 @@ import pytest
 
 from ernie_pipe.corpus import schema
 from ernie_pipe.corpus.manifest import Manifest, commit
-from ernie_pipe.corpus.reader import Passages
+from ernie_pipe.corpus.reader import NO_LABEL, Passages
 from ernie_pipe.corpus.writer import ShardWriter
 from ernie_pipe.errors import InputError
+from ernie_pipe.text.document import ROLES
 from ernie_pipe.text.passages import Documents, PassageBatch
 from ernie_pipe.text.spans import Places, Spans
 
@@ -25,8 +26,8 @@ def tokens_of(document, index, size):
     return ids, (ids % 7).astype(np.uint8), (ids % 3).astype(np.uint8)
 
 
-def rows(document, source, sizes):
-    """One document with passages of `sizes`, as a batch."""
+def rows(document, source, sizes, label=None):
+    """One document with passages of `sizes`, as a batch; a labelled one has segments."""
     ids, bits, types = map(
         np.concatenate, zip(*(tokens_of(document, i, size) for i, size in enumerate(sizes)), strict=True)
     )
@@ -34,12 +35,12 @@ def rows(document, source, sizes):
     passages = PassageBatch(
         np.zeros(len(sizes), np.int64), np.arange(len(sizes), dtype=np.int32), np.cumsum([0, *sizes]),
         ids, bits, types, ids, ids + 1, np.concatenate(starts), np.cumsum([0, *map(len, starts)]),
-        [[(0, "query")] for _ in sizes],
+        [[(0, "query"), (2, "title")][: 1 + (size > 2)] for size in sizes] if label else [[] for _ in sizes],
     )  # fmt: skip
     document_row = Documents(
         [str(document)],
         [source],
-        [None],
+        [label],
         [""],
         EMPTY,
         Places(np.zeros(0, np.int32), np.zeros(2, np.int32)),
@@ -52,10 +53,10 @@ def rows(document, source, sizes):
 
 
 def shard(folder, number, documents, split="train"):
-    """Write documents, given as (id, source, sizes of the passages), to one shard."""
+    """Write documents, given as (id, source, sizes of the passages, label or nothing), to one shard."""
     writer = ShardWriter(str(folder), number, "arrow", schema.passages_schema(1000), batch_rows=BATCH_ROWS)
-    for document, source, sizes in documents:
-        writer.write(rows(document, source, sizes))
+    for document in documents:
+        writer.write(rows(*document))
     (entry,) = writer.close()
     return {**entry, "split": split}
 
@@ -65,7 +66,7 @@ def folder(tmp_path):
     shards = [
         shard(tmp_path, 0, [(0, "web", [3, 1, 4, 1]), (1, "news", [5])]),
         shard(tmp_path, 1, [(9, "web", [2, 6])], split="held_out"),
-        shard(tmp_path, 2, [(2, "news", [2, 6]), (3, "book", [1])]),
+        shard(tmp_path, 2, [(2, "news", [2, 6], "weak"), (3, "book", [1], "strong"), (4, "book", [4], "weak")]),
     ]
     commit(str(tmp_path), Manifest("passages", {}, {}, shards=shards, details={"batch_rows": BATCH_ROWS}))
     return tmp_path
@@ -73,7 +74,7 @@ def folder(tmp_path):
 
 def test_every_row_is_found(folder):
     found = Passages(str(folder))
-    expected = [(0, 0, 3), (0, 1, 1), (0, 2, 4), (0, 3, 1), (1, 0, 5), (2, 0, 2), (2, 1, 6), (3, 0, 1)]
+    expected = [(0, 0, 3), (0, 1, 1), (0, 2, 4), (0, 3, 1), (1, 0, 5), (2, 0, 2), (2, 1, 6), (3, 0, 1), (4, 0, 4)]
     assert len(found) == len(expected)
     for number, (document, index, size) in enumerate(expected):
         for column, expected_column in zip(found.get(number), tokens_of(document, index, size), strict=True):
@@ -85,10 +86,34 @@ def test_every_row_is_found(folder):
 
 def test_documents_and_sources_are_told(folder):
     found = Passages(str(folder))
-    assert found.document.tolist() == [0, 0, 0, 0, 1, 2, 2, 3]
-    assert found.documents == 4
+    assert found.document.tolist() == [0, 0, 0, 0, 1, 2, 2, 3, 4]
+    assert found.documents == 5
     assert [found.first_passage(document) for document in range(4)] == [0, 4, 5, 7]
-    assert [found.source_names[code] for code in found.source] == ["web"] * 4 + ["news"] * 3 + ["book"]
+    assert [found.source_names[code] for code in found.source] == ["web"] * 4 + ["news"] * 3 + ["book"] * 2
+
+
+def test_labels_and_segments_are_told(folder):
+    found = Passages(str(folder))
+    assert found.label_names == ["weak", "strong"]
+    assert found.labels.tolist() == [NO_LABEL] * 5 + [0, 0, 1, 0]
+    assert found.segment_counts.tolist() == [0] * 5 + [1, 2, 1, 2]
+    query, title = ROLES.index("query"), ROLES.index("title")
+    assert found.roles.tolist() == [0] * 5 + [1 << query, 1 << query | 1 << title] * 2
+    segments = [tuple(part.tolist() for part in found.segments(number)) for number in range(len(found))]
+    assert segments == [([], [])] * 5 + [([0], [query]), ([0, 2], [query, title])] * 2
+    part = found.part(5, 8)
+    assert (part.labels.tolist(), part.segment_counts.tolist()) == ([0, 0, 1], [1, 2, 1])
+    assert part.roles.tolist() == found.roles[5:8].tolist()
+
+
+def test_labels_beyond_those_that_can_be_numbered_count_as_none(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr("ernie_pipe.corpus.index.NO_LABEL", 2)
+    shards = [shard(tmp_path, 0, [(number, "s", [1], f"label {number}") for number in range(4)])]
+    commit(str(tmp_path), Manifest("passages", {}, {}, shards=shards, details={"batch_rows": BATCH_ROWS}))
+    found = Passages(str(tmp_path))
+    assert found.labels.tolist() == [0, 1, 2, 2]
+    assert found.label_names == ["label 0", "label 1"]
+    assert "4 different labels" in caplog.text
 
 
 def test_splits_are_apart(folder):
@@ -119,7 +144,7 @@ def test_a_cut_shard_is_named(folder, size):
 
 def test_what_the_manifest_does_not_name_is_not_read(folder):
     shard(folder, 3, [(7, "web", [1])])
-    assert len(Passages(str(folder))) == 8
+    assert len(Passages(str(folder))) == 9
 
 
 @pytest.mark.parametrize("sizes", [[1, 1, 1, 4], [7], [2, 6, 1, 5]])

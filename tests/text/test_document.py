@@ -28,7 +28,7 @@ class Direct:
 
 
 def read_all(path, *, split_bytes=1 << 20, **options):
-    planned = plan_splits(str(path), Split("", "s", "", **options), split_bytes=split_bytes)
+    planned = plan_splits(str(path), Split("", "s", options.pop("format", ""), **options), split_bytes=split_bytes)
     planned = inputs.with_line_numbers(Direct, None, planned)
     return [item for split, _ in planned for item in read(split)]
 
@@ -237,7 +237,7 @@ def test_an_unknown_format_is_rejected(write):
     assert good.text == "好"
     assert (bad.reason, bad.detail) == (
         "unknown format",
-        "known endings: .json, .jsonl, .ndjson, .parquet, .text, .txt",
+        "known endings: .json, .jsonl, .ndjson, .parquet, .text, .txt, .yaml, .yml",
     )
 
 

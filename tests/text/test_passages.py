@@ -28,6 +28,7 @@ from ernie_pipe.text.passages import (
     encode_documents,
     restart_units,
 )
+from ernie_pipe.text.segments import fair_sizes
 from ernie_pipe.text.spans import Places
 from ernie_pipe.text.units import Segmenter
 from ernie_pipe.text.words import load_engine
@@ -193,8 +194,68 @@ def test_turns_keep_their_roles_over_passages(encoder):
     row = segmented("他说冰雪。\n是的。是的。", segments=[(0, "query"), (6, "response")])
     whole = passages(encoder, row)
     assert [passage.segments for passage in whole] == [[(0, "query"), (5, "response")]]
-    cut = passages(encoder, row, max_tokens=10)
-    assert [passage.segments for passage in cut] == [[(0, "query"), (5, "response")], [(0, "response")]]
+    cut = passages(encoder, row, max_tokens=9)
+    assert [passage.segments for passage in cut] == [[(0, "query")], [(0, "response")]]
+    in_a_turn = passages(encoder, segmented("是的。是的。是的。", segments=[(0, "query")]), max_tokens=8)
+    assert [passage.segments for passage in in_a_turn] == [[(0, "query")], [(0, "query")]]
+
+
+def test_passages_of_a_dialogue_are_whole_turns(encoder):
+    turns = ["他说。是的。", "是的。", "他在家。是的。"]
+    segments = [(0, "query"), (7, "response"), (11, "query")]
+    found = passages(encoder, segmented("\n".join(turns), segments=segments), max_tokens=13)
+    assert [passage.segments for passage in found] == [[(0, "query"), (6, "response")], [(0, "query")]]
+
+
+def test_a_turn_without_a_token_is_counted_and_left_out(encoder):
+    tally = Tally()
+    (passage,) = passages(
+        encoder, segmented("是的。\n \n他说。", segments=[(0, "query"), (4, "response"), (6, "query")]), tally=tally
+    )
+    assert passage.segments == [(0, "query"), (3, "query")]
+    assert (tally.segments, tally.segments_without_token) == (3, 1)
+
+
+def labelled_pair(query, title, label="strong"):
+    row = segmented(f"{query}\n{title}", segments=[(0, "query"), (len(query) + 1, "title")])
+    row.labels[:] = [label]
+    return row
+
+
+def test_a_labelled_pair_is_one_passage_whose_longer_part_is_cut(encoder):
+    tally = Tally()
+    (passage,) = passages(encoder, labelled_pair("是的", "他说冰雪。" * 9), max_tokens=16, tally=tally)
+    assert passage.segments == [(0, "query"), (2, "title")]
+    # [CLS] A [SEP] B [SEP] have the 16 tokens.
+    assert len(passage.input_ids) == 13
+    assert (tally.trimmed_documents, tally.trimmed_tokens, tally.tokens) == (1, 34, 13)
+    assert (np.diff(passage.starts) > 0).all()
+    assert passage.ends[-1] == 14
+
+
+def test_pairs_that_fit_or_have_no_label_are_not_cut(encoder):
+    tally = Tally()
+    (fits,) = passages(encoder, labelled_pair("是的", "他说冰雪。"), max_tokens=10, tally=tally)
+    assert len(fits.input_ids) == 7
+    assert len(passages(encoder, labelled_pair("是的", "他说冰雪。" * 9, None), max_tokens=16, tally=tally)) > 1
+    assert tally.trimmed_documents == 0
+
+
+def test_a_labelled_conversation_in_several_passages_is_counted(encoder):
+    tally = Tally()
+    row = segmented("是的。\n" * 9, segments=[(4 * turn, "query") for turn in range(9)])
+    row.labels[:] = ["chat"]
+    assert len(passages(encoder, row, max_tokens=16, tally=tally)) == 3
+    assert (tally.labelled_in_parts, tally.trimmed_documents) == (1, 0)
+
+
+@given(st.lists(st.integers(0, 40), min_size=1, max_size=5), st.integers(5, 60))
+def test_fair_sizes_fill_the_room_and_cut_the_longest(sizes, room):
+    fair = fair_sizes(np.array(sizes), room)
+    assert fair.sum() == min(sum(sizes), room)
+    cut = fair[fair < np.array(sizes)]
+    assert (fair <= np.array(sizes)).all()
+    assert not len(cut) or (np.ptp(cut) <= 1 and (fair <= cut.max() + 1).all())
 
 
 def test_time_is_linear_in_the_turns_of_a_document(encoder):
