@@ -18,6 +18,13 @@ BUILT_IN = {
     "knowledge_masking": "ernie_pipe.tasks.knowledge_masking:KnowledgeMasking",
     "sentence_reordering": "ernie_pipe.tasks.sentence_reordering:SentenceReordering",
     "sentence_distance": "ernie_pipe.tasks.sentence_distance:SentenceDistance",
+    "next_sentence": "ernie_pipe.tasks.next_sentence:NextSentence",
+    "sentence_order": "ernie_pipe.tasks.sentence_order:SentenceOrder",
+    "capitalization": "ernie_pipe.tasks.capitalization:Capitalization",
+    "token_document": "ernie_pipe.tasks.token_document:TokenDocument",
+    "ir_relevance": "ernie_pipe.tasks.ir_relevance:IrRelevance",
+    "dialogue": "ernie_pipe.tasks.dialogue:Dialogue",
+    "discourse_relation": "ernie_pipe.tasks.discourse_relation:DiscourseRelation",
 }
 
 

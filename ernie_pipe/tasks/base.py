@@ -6,6 +6,7 @@ Shapes: `T` tokens of a packed batch, `B` its sequences, `M` predicted positions
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -25,16 +26,22 @@ Part = tuple[np.ndarray, np.ndarray]
 class Example:
     """One sequence before packing: `parts` are (ids, unit bits) of segment A, B …; `label` of the sequence.
 
-    Packed as `[CLS] A [SEP] B [SEP] …`, each part with its own token type.
+    Packed as `[CLS] A [SEP] B [SEP] …`, each part with its own token type, or with that of its role: `roles` has one
+    number a part where parts share a type (in a dialogue 0 for the query's turns, 1 for the response's).
     """
 
     parts: list[Part]
     label: int = -1
+    roles: Sequence[int] | None = None
 
 
 @dataclass
 class PackedBatch:
-    """Sequences one after another; arrays have shape (T) but for `starts` (B + 1), `task`, `labels`, `keys` (B)."""
+    """Sequences one after another; arrays have shape (T) but for `starts` (B + 1), `task`, `labels`, `keys` (B).
+
+    `entity_types` (T, uint8): where some task has `entity_types`, 1 + the index into them, 0 elsewhere. Masking sets
+    `levels` (B), `masked_units` (M, the unit of each predicted token) and `similar_words` (asked for, without one).
+    """
 
     input_ids: np.ndarray
     unit_bits: np.ndarray
@@ -47,6 +54,9 @@ class PackedBatch:
     labels: np.ndarray
     keys: np.ndarray
     levels: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
+    entity_types: np.ndarray | None = None
+    masked_units: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
+    similar_words: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True)
@@ -60,8 +70,9 @@ class Targets:
 class Task(ABC):
     """A pretraining task: what it shows the model, its head, its loss and its metric.
 
-    A sequence-level task defines `classes`, `eligible` and `example`; its head reads the pooled `[CLS]`. A
-    token-level task also overrides `targets` and `build_head`.
+    A sequence-level task defines `classes`, `eligible` and `example` (or `examples`); its head reads the pooled
+    `[CLS]`. A token-level task is not `pooled` and also overrides `targets`. `needs` says what kind of passages can
+    anchor its examples: "NAME needs …: 0 of the N passages in PASSAGES can serve it" ends a run before it begins.
     """
 
     name: ClassVar[str]
@@ -69,12 +80,27 @@ class Task(ABC):
     pooled: ClassVar[bool] = True
     parts: ClassVar[int] = 1
     changes_input: ClassVar[bool] = False
+    needs: ClassVar[str] = "documents of several sentences, or longer passages (`ernie-pipe encode --max-tokens`)"
 
     def __init__(self, settings: Any) -> None:
         self.settings = settings
 
     def prepare(self, special: SpecialIds) -> None:  # noqa: B027
-        """Learn the special ids and the size of the vocabulary, before the first batch; most tasks need neither."""
+        """Learn the special ids and the vocabulary, before the first batch; most tasks need neither.
+
+        `InputError` where the task makes no sense with this vocabulary.
+        """
+
+    @property
+    def entity_types(self) -> Sequence[str]:
+        """Entity types that the task must know of every token: `PackedBatch.entity_types` has them."""
+        return ()
+
+    def open(self, passages: Passages) -> None:  # noqa: B027
+        """Learn what the data hold (tokenizer, entity types), before the first batch; most tasks need nothing.
+
+        Called for the data of every stage. `InputError` where they do not fit the settings.
+        """
 
     @property
     @abstractmethod
@@ -88,6 +114,22 @@ class Task(ABC):
     @abstractmethod
     def example(self, passages: Passages, anchor: int, key: np.ndarray) -> Example:
         """Build the example of passage `anchor` (never longer than it); every draw is a function of `key`."""
+
+    def examples(self, passages: Passages, anchors: np.ndarray, keys: np.ndarray) -> list[Example]:
+        """Build the examples of `anchors` (n) with `keys` (n, uint64): each as `example` builds it alone.
+
+        A task defines one of the two. Where numbers are drawn for all examples at once, batches are built several times
+        as fast; `example` is then the batch of one.
+        """
+        return [self.example(passages, anchor, key) for anchor, key in zip(anchors.tolist(), keys, strict=True)]
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Keep `example` and `examples` one and the same, whichever of them a class defines."""
+        super().__init_subclass__(**options)
+        if "examples" in vars(cls) and "example" not in vars(cls):
+            cls.example = _batch_of_one(cls)  # type: ignore[method-assign, assignment]
+        elif "example" in vars(cls) and "examples" not in vars(cls):
+            cls.examples = Task.examples  # type: ignore[method-assign]
 
     def targets(self, batch: PackedBatch, number: int, levels: dict[str, float] | None = None) -> Targets:
         """Return what task `number` predicts in a batch: by default the label at `[CLS]` of its sequences.
@@ -115,3 +157,13 @@ class Task(ABC):
     def correct(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Return how many of M are right."""
         return (logits.argmax(-1) == labels).sum()
+
+
+def _batch_of_one(cls: type[Task]) -> Callable[[Task, Passages, int, np.ndarray], Example]:
+    """Return `example` by the `examples` of this very class: a subclass may build on it and change `example`."""
+
+    def example(self: Task, passages: Passages, anchor: int, key: np.ndarray) -> Example:
+        return cls.examples(self, passages, np.array([anchor]), np.array([key], np.uint64))[0]
+
+    example.__doc__ = Task.example.__doc__
+    return example

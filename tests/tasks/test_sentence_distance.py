@@ -12,8 +12,9 @@ TASK = SentenceDistance(SentenceDistance.Settings())
 
 def examples(passages, repeats):
     for anchor in np.flatnonzero(TASK.eligible(passages)).tolist():
-        for key in draws.key(anchor, np.arange(repeats)):
-            yield anchor, TASK.example(passages, anchor, key)
+        keys = draws.key(anchor, np.arange(repeats))
+        for example in TASK.examples(passages, np.full(repeats, anchor), keys):
+            yield anchor, example
 
 
 def test_labels_are_true():

@@ -23,7 +23,7 @@ def anchors(task, passages):
     return np.flatnonzero(task.eligible(passages)).tolist()
 
 
-@pytest.mark.parametrize(("most", "classes"), [(2, 3), (3, 9), (4, 33)])
+@pytest.mark.parametrize(("most", "classes"), [(2, 3), (3, 9), (4, 33), (6, 873)])
 def test_classes_are_the_permutations_of_one_to_m_segments(most, classes):
     assert SentenceReordering(SentenceReorderingSettings(max_segments=most)).classes == classes
 
@@ -43,7 +43,8 @@ def test_the_label_names_the_permutation_that_restores_the_text(task):
 
 
 def test_all_nine_classes_are_equally_likely_for_one_passage(task):
-    labels = [task.example(TOY, anchors(task, TOY)[0], key).label for key in draws.key(np.arange(9000))]
+    listed = task.examples(TOY, np.full(9000, anchors(task, TOY)[0]), draws.key(np.arange(9000)))
+    labels = [example.label for example in listed]
     counts = np.bincount(labels, minlength=9)
     # Chi-square of 8 degrees of freedom: above 26.1 once in a thousand.
     assert ((counts - 1000) ** 2 / 1000).sum() < 26
@@ -64,3 +65,9 @@ def test_passages_with_fewer_sentences_than_segments_are_not_eligible(task):
 def test_a_wrong_setting_names_the_right_one():
     with pytest.raises(InputError, match="unknown key `max_segment`; did you mean `max_segments`"):
         validate(SentenceReordering.Settings, {"max_segment": 3}, where="tasks.sentence_reordering")
+
+
+@pytest.mark.parametrize("m", [7, 10**9])
+def test_more_classes_than_can_be_learned_are_refused(m):
+    with pytest.raises(InputError, match=f"`max_segments`: {m} segments have more than 1,000 permutations"):
+        validate(SentenceReordering.Settings, {"max_segments": m}, where="tasks.sentence_reordering")

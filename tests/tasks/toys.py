@@ -6,6 +6,7 @@ import numpy as np
 
 from ernie_pipe.config import Settings
 from ernie_pipe.tasks import Example, Task
+from ernie_pipe.text.passages import CAPITALISED, ELSEWHERE, WORD_START
 
 
 class Labelled:
@@ -18,6 +19,8 @@ class Labelled:
         self.tokens = np.array([sum(lengths) for _, lengths in flat], np.uint16)
         self.sentences = np.array([len(lengths) for _, lengths in flat], np.uint16)
         self.documents = len(documents)
+        self.roles = np.zeros(len(flat), np.uint8)
+        self.first_passages = np.searchsorted(self.document, np.arange(len(documents) + 1))
         self._starts = [np.cumsum([0, *lengths[:-1]]) for _, lengths in flat]
         self._first = np.cumsum([0, *self.tokens.astype(int)])
         self.place: list[tuple[int, int]] = []
@@ -53,6 +56,29 @@ class Labelled:
 
     def first_passage(self, document: int) -> int:
         return int(np.searchsorted(self.document, document))
+
+
+class Written(Labelled):
+    """Stands in for `Passages`, with ids of one's own: documents → passages → sentences → tokens.
+
+    Tokens in `capitals` were capitalised; those that another passage of their document has are marked.
+    """
+
+    def __init__(self, documents: list[list[list[list[int]]]], capitals: frozenset[int] = frozenset()) -> None:
+        super().__init__([[[len(s) for s in passage] for passage in document] for document in documents])
+        self._ids, self._bits = [], []
+        for document in documents:
+            flat = [list(itertools.chain(*passage)) for passage in document]
+            for number, ids in enumerate(flat):
+                others = set(itertools.chain(*flat[:number], *flat[number + 1 :]))
+                bits = [CAPITALISED * (i in capitals) + ELSEWHERE * (i in others) + WORD_START for i in ids]
+                self._ids.append(np.array(ids, np.uint16))
+                self._bits.append(np.array(bits, np.uint8))
+        self.marks = np.array([np.bitwise_or.reduce(bits) for bits in self._bits], np.uint8)
+
+    def get(self, passage: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        ids = self._ids[passage]
+        return ids, self._bits[passage], np.zeros(len(ids), np.uint8)
 
 
 class SentenceCount(Task):
