@@ -1,5 +1,6 @@
 """Progress for people: a bar on a terminal, a plain line at an interval elsewhere."""
 
+import os
 import sys
 import time
 
@@ -18,7 +19,7 @@ class Progress:
         self._begun = self._last = time.monotonic()
         self._bar = (
             tqdm(desc=title, total=total, unit=unit, initial=initial, file=sys.stderr, dynamic_ncols=True)
-            if is_terminal()
+            if is_terminal() and _has_width()
             else None
         )
 
@@ -35,11 +36,27 @@ class Progress:
 
     def _line(self, now: float, note: str) -> str:
         rate = (self._done - self._initial) / max(now - self._begun, 1e-9)
-        left = (self._total - self._done) / rate if rate > 0 else 0.0
-        text = f"{self._title}: {self._done}/{self._total} {self._unit}s, {rate:.2f}/s, {left:.0f} s left"
+        text = f"{self._title}: {self._done}/{self._total} {self._unit}s"
+        if rate > 0:
+            text += f", {rate:.2f}/s, {duration((self._total - self._done) / rate)} left"
         return f"{text}  {note}" if note else text
 
     def close(self) -> None:
         """Leave the bar as it is."""
         if self._bar is not None:
             self._bar.close()
+
+
+def _has_width() -> bool:
+    # A terminal that does not tell its size (a container's, mostly) is 0 columns wide: a bar would show nothing.
+    return os.get_terminal_size(sys.stderr.fileno()).columns > 0
+
+
+def duration(seconds: float) -> str:
+    """Return seconds as people say them: `45 s`, `12:05 min`, `30:00:00 h`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d} h" if hours else f"{minutes}:{rest:02d} min"

@@ -36,7 +36,7 @@ class MultiTaskModel(nn.Module):
         self.config = config
         self.tasks = dict(tasks)
         self.encoder: Any = build_encoder(config, pooler=any(task.pooled for task in tasks.values()))
-        self.heads = nn.ModuleDict({_head_name(name): task.build_head(config) for name, task in tasks.items()})
+        self.heads = nn.ModuleDict({head_name(name): task.build_head(config) for name, task in tasks.items()})
         for head in self.heads.values():
             head.apply(self.encoder._init_weights)
         self.tie()
@@ -48,28 +48,33 @@ class MultiTaskModel(nn.Module):
             head.decoder.weight = self.encoder.embeddings.word_embeddings.weight
             head.decoder.bias = head.bias
 
-    def state(self) -> dict[str, Tensor]:
-        """Return the state with each tied tensor once, under its first name (safetensors refuses shared memory)."""
+    def state(self, *, cpu: bool = True) -> dict[str, Tensor]:
+        """Return the state with each tied tensor once, under its first name (safetensors refuses shared memory).
+
+        It is the model's own memory where that is the CPU's, or where `cpu` is false.
+        """
         seen: dict[int, str] = {}
         return {
-            name: tensor.detach().cpu().contiguous()
+            name: (tensor.detach().cpu() if cpu else tensor.detach()).contiguous()
             for name, tensor in self.state_dict(keep_vars=True).items()
             if seen.setdefault(id(tensor), name) == name
         }
 
-    def hidden(self, batch: Mapping[str, Any]) -> Tensor:
-        """Return the last hidden states, (T, H)."""
-        packing = Packing.of(batch["starts"], batch["longest"])
+    def hidden(self, batch: Mapping[str, Any], wanted: Tensor | None = None) -> Tensor:
+        """Return the last hidden states: of all tokens (T, H), or of those at `wanted`."""
+        packing = Packing(batch["starts"], batch["longest"])
         names = ("input_ids", "position_ids", "token_type_ids", "task_type_ids")
         inputs = {name: batch[name][None] for name in names}
-        return self.encoder(**inputs, packing=packing).last_hidden_state[0]
+        return self.encoder(**inputs, packing=packing, wanted=wanted).last_hidden_state[0]
 
     def logits(self, name: str, hidden: Tensor, positions: Tensor) -> Tensor:
         """Return the logits of task `name` at `positions`: (M, classes)."""
-        chosen = hidden[positions]
+        return self._logits(name, hidden[positions])
+
+    def _logits(self, name: str, chosen: Tensor) -> Tensor:
         if self.tasks[name].pooled:
             chosen = self.encoder.pooler(chosen[:, None])
-        return self.heads[_head_name(name)](chosen)
+        return self.heads[head_name(name)](chosen)
 
     def forward(self, batch: Mapping[str, Any]) -> dict[str, TaskOutput]:
         """Return the summed loss of every task; one without positions adds zero times its parameters.
@@ -77,27 +82,36 @@ class MultiTaskModel(nn.Module):
         So no rank waits for the gradient of a head that had no example, or of an encoder in whose micro-batch
         nothing is predicted.
         """
-        hidden = self.hidden(batch)
         outputs = {}
-        for name, task in self.tasks.items():
-            positions, labels = batch["targets"][name]
-            if len(positions):
-                logits = self.logits(name, hidden, positions)
+        for (name, task), chosen in zip(self.tasks.items(), self._chosen(batch), strict=True):
+            labels = batch["targets"][name][1]
+            if len(labels):
+                logits = self._logits(name, chosen)
                 outputs[name] = TaskOutput(
-                    task.loss(logits, labels), task.correct(logits.detach(), labels), len(positions)
+                    task.loss(logits, labels), task.correct(logits.detach(), labels), len(labels)
                 )
             else:
-                outputs[name] = TaskOutput(self._zero(name, hidden), torch.zeros((), device=hidden.device), 0)
+                outputs[name] = TaskOutput(self._zero(name, chosen), torch.zeros((), device=chosen.device), 0)
         return outputs
 
-    def _zero(self, name: str, hidden: Tensor) -> Tensor:
-        parameters = list(self.heads[_head_name(name)].parameters())
+    def _chosen(self, batch: Mapping[str, Any]) -> list[Tensor]:
+        """Return the last hidden states that each task predicts from, (M, H); the last layer makes no others."""
+        positions = [batch["targets"][name][0] for name in self.tasks]
+        wanted = torch.cat(positions)
+        if 0 < len(wanted) < len(batch["input_ids"]):
+            return list(self.hidden(batch, wanted).split([len(mine) for mine in positions]))
+        hidden = self.hidden(batch)
+        return [hidden.index_select(0, mine) for mine in positions]
+
+    def _zero(self, name: str, chosen: Tensor) -> Tensor:
+        parameters = list(self.heads[head_name(name)].parameters())
         if self.tasks[name].pooled:
             parameters += list(self.encoder.pooler.parameters())
         # The sum over no position: zero, with the encoder in its graph.
-        return sum((parameter.sum() * 0.0 for parameter in parameters), hidden[:0].sum())
+        return sum((parameter.sum() * 0.0 for parameter in parameters), chosen.sum())
 
 
-def _head_name(task: str) -> str:
+def head_name(task: str) -> str:
+    """Return the name of a task's head among the model's modules."""
     # A task given as `package.module:Class`: a module's name must not hold a dot.
     return task.replace(".", "/")
