@@ -11,23 +11,34 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
-from transformers import AutoConfig, AutoModelForPreTraining, BertConfig, ErnieConfig
+from transformers import BertConfig, ErnieConfig
 from transformers.activations import ACT2FN
 
 from ernie_pipe.config import nearest
 from ernie_pipe.errors import InputError
 from ernie_pipe.model.multitask import MASKING, MultiTaskModel
 from ernie_pipe.model.settings import ModelSettings
+from ernie_pipe.model.source import read_config, read_vocabulary, read_weights
 from ernie_pipe.tasks import Task
-from ernie_pipe.text.encode import SPECIAL_TOKENS, Encoder, SpecialIds, load_encoder
+from ernie_pipe.text.encode import SPECIAL_TOKENS, Encoder, SpecialIds
 from ernie_pipe.text.vocabulary_files import UNUSED
 
 logger = logging.getLogger(__name__)
 TASK_ROWS = "embeddings.task_type_embeddings.weight"
 SEGMENT_ROWS = "embeddings.token_type_embeddings.weight"
+POSITION_ROWS = "embeddings.position_embeddings.weight"
+# The source's shape against that of the settings: their key → the config's.
+_SHAPE = {
+    "hidden_size": "hidden_size",
+    "layers": "num_hidden_layers",
+    "heads": "num_attention_heads",
+    "intermediate_size": "intermediate_size",
+    "activation": "hidden_act",
+    "max_positions": "max_position_embeddings",
+    "segments": "type_vocab_size",
+}
 # First dimension: the vocabulary.
 VOCABULARY_TABLES = (
     "encoder.embeddings.word_embeddings.weight",
@@ -60,25 +71,39 @@ def new_config(settings: ModelSettings, special: SpecialIds, task_names: list[st
 
 
 def adopted_config(folder: str, settings: ModelSettings, task_names: list[str]) -> ErnieConfig:
-    """Return the config of a transformers BERT / ERNIE folder with a task embedding: its shape wins."""
-    source = _source_config(Path(folder))
+    """Return the config of a transformers BERT / ERNIE folder with a task embedding: its shape wins.
+
+    Only its positions and segments grow, where the settings say so by a key of their own. A key that says anything
+    else is logged: it has no effect.
+    """
+    source = read_config(Path(folder))
     known = set(BertConfig().to_dict()) - {"model_type", "architectures"}
     values = {name: value for name, value in source.to_dict().items() if name in known}
     rows = max(settings.task_rows, getattr(source, "task_type_vocab_size", 0))
     config = ErnieConfig(**values, use_task_id=True, task_type_vocab_size=rows)
+    for key in ("max_positions", "segments"):
+        if key in settings.model_fields_set:
+            name = _SHAPE[key]
+            setattr(config, name, max(getattr(settings, key), getattr(source, name)))
     config.hidden_dropout_prob = settings.dropout
     config.attention_probs_dropout_prob = settings.attention_dropout
+    # The vocabulary projection shares the word embeddings (`MultiTaskModel.tie`), whatever the source did.
+    config.tie_word_embeddings = True
     config.task_names = task_names
+    _say_what_wins(folder, settings, config)
     return config
 
 
-def _source_config(folder: Path) -> Any:
-    if not (folder / "config.json").is_file():
-        raise InputError(f"{folder}: no config.json: --init-from wants a transformers BERT or ERNIE folder")
-    config = AutoConfig.from_pretrained(folder)
-    if config.model_type not in ("bert", "ernie"):
-        raise InputError(f"{folder}: is a {config.model_type} model; --init-from takes BERT and ERNIE")
-    return config
+def _say_what_wins(folder: str, settings: ModelSettings, config: ErnieConfig) -> None:
+    """Log the keys that were set, but not to what the model has."""
+    given = {key: getattr(settings, key) for key in _SHAPE if key in settings.model_fields_set}
+    other = [
+        f"{key} {getattr(config, _SHAPE[key])} (not {value})"
+        for key, value in given.items()
+        if getattr(config, _SHAPE[key]) != value
+    ]
+    if other:
+        logger.info("%s: its own shape is used: %s", folder, ", ".join(other))
 
 
 def from_transformers(
@@ -87,20 +112,25 @@ def from_transformers(
     """Start from a transformers BERT / ERNIE folder whose vocabulary is that of the `corpus`, or a part of it.
 
     Tasks that the source's config names keep their rows, new ones copy row 0, and a source without task rows gets
-    zeros, so step 0 computes what the source did. Tokens that the corpus has beyond the source get rows of their
-    own (see `_grow_rows`). What had to be initialised anew is logged.
+    zeros, so step 0 computes what the source did. Tokens, positions and segments that the source lacks get rows of
+    their own (see `_grow_rows`, `_repeat_rows`). What had to be initialised anew is logged.
     """
     config = adopted_config(folder, settings, list(tasks))
-    before = load_encoder(folder)
+    before = read_vocabulary(folder)
     _check_vocabulary(folder, before, corpus)
+    _check_segments(folder, config, tasks)
     config.vocab_size = max(config.vocab_size, corpus.size)
-    source, found = _load(folder)
+    source = read_config(Path(folder))
+    found = read_weights(folder)
     model = MultiTaskModel(config, tasks)
     state = _from_source(found, source.model_type)
     if before.vocab != corpus.vocab:
         _grow_rows(state, before, corpus, config.vocab_size)
+    _repeat_rows(state, "encoder." + POSITION_ROWS, config.max_position_embeddings)
+    _repeat_rows(state, "encoder." + SEGMENT_ROWS, config.type_vocab_size)
     known = getattr(source, "task_names", None) or []
     state["encoder." + TASK_ROWS] = _task_rows(state.get("encoder." + TASK_ROWS), config, known)
+    _say_what_is_tied(folder, state)
     missing, _ = model.load_state_dict(state, strict=False)
     model.tie()
     fresh = sorted({name.split(".")[1] for name in missing if name.startswith(("heads.", "encoder.pooler"))})
@@ -109,15 +139,35 @@ def from_transformers(
     return model
 
 
-def _load(folder: str) -> tuple[Any, dict[str, Tensor]]:
-    """Return the source's config and the weights that it really has (transformers makes up the others)."""
-    try:
-        # The class with both the pooler and the masked-language-model head.
-        source, report = AutoModelForPreTraining.from_pretrained(folder, dtype=torch.float32, output_loading_info=True)
-    except (OSError, SafetensorError) as error:
-        raise InputError(f"{folder}: its weights cannot be read: {' '.join(str(error).split())}") from None
-    state = source.state_dict()
-    return source.config, {name: state[name] for name in state if name not in report["missing_keys"]}
+def _check_segments(folder: str, config: ErnieConfig, tasks: Mapping[str, Task]) -> None:
+    for name, task in tasks.items():
+        if task.parts > config.type_vocab_size:
+            raise InputError(
+                f"{folder}: has {config.type_vocab_size} segments, {name} needs {task.parts}: "
+                f"set model.segments to {task.parts}"
+            )
+
+
+def _repeat_rows(state: dict[str, Tensor], name: str, size: int) -> None:
+    """Grow a table of positions or segments by repeating it from its first row on (in place).
+
+    So the new positions keep what the old ones learned of near neighbours (Beltagy et al. 2020, Longformer: The
+    Long-Document Transformer, section 5), and sequences within the old length are computed as before.
+    """
+    before = state[name]
+    if size > len(before):
+        logger.info("%s grows from %d to %d rows: the old ones again", name.split(".")[-2], len(before), size)
+        state[name] = before[torch.arange(size) % len(before)]
+
+
+def _say_what_is_tied(folder: str, state: Mapping[str, Tensor]) -> None:
+    words, projection = (state.get(name) for name in VOCABULARY_TABLES[:2])
+    if words is not None and projection is not None and not torch.equal(words, projection):
+        logger.warning(
+            "%s: its vocabulary projection has weights of its own; here it shares the word embeddings, so that "
+            "masked-word prediction starts from those",
+            folder,
+        )
 
 
 def _check_vocabulary(folder: str, source: Encoder, corpus: Encoder) -> None:

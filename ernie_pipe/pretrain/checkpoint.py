@@ -2,7 +2,7 @@
 
 `RUN/checkpoints/step-00000300/` holds `model.safetensors`, `optimizer.pt` (read with `weights_only`), `trainer.json`
 (what the loop remembers) and `state.json` with the step and the SHA-256 of the other files. A copy in memory is
-written in the background, so that training waits only for the copy.
+written in the background, so that training waits only for the copy: the memory for it is taken once and kept.
 """
 
 import hashlib
@@ -10,22 +10,30 @@ import json
 import logging
 import os
 import shutil
+import sys
+import threading
 import time
+from collections.abc import Collection
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
+from torch.serialization import get_crc32_options, set_crc32_options
 
 from ernie_pipe.corpus.storage import sync_folder
 from ernie_pipe.errors import InputError, TrainingStopped
-from ernie_pipe.model.multitask import MultiTaskModel
+from ernie_pipe.model.multitask import MultiTaskModel, head_name
 
 logger = logging.getLogger(__name__)
 MODEL, OPTIMIZER, TRAINER, STATE = "model.safetensors", "optimizer.pt", "trainer.json", "state.json"
+# The priority of the writing thread below that of training (0; 19 is the lowest).
+_NICE = 5
 
 
 class SaveFailed(TrainingStopped):
@@ -41,19 +49,34 @@ class Snapshot:
     trainer: dict[str, Any]
 
 
-def snapshot(model: MultiTaskModel, optimizer: torch.optim.Optimizer, trainer: dict[str, Any]) -> Snapshot:
-    """Copy everything to CPU memory that training will not touch."""
-    on_cpu = next(model.parameters()).device.type == "cpu"
-    weights = {name: tensor.clone() if on_cpu else tensor for name, tensor in model.state().items()}
-    return Snapshot(weights, _copied(optimizer.state_dict()), trainer)
+class Copier:
+    """Copies tensors to CPU memory that training will not touch: the same memory every time.
 
+    Fresh memory would have to be mapped page by page, which takes longer than the copy. Beside a GPU it is pinned,
+    so that all copies run at the speed of the bus.
+    """
 
-def _copied(value: Any) -> Any:
-    if isinstance(value, torch.Tensor):
-        return value.detach().to("cpu", copy=True)
-    if isinstance(value, dict):
-        return {key: _copied(item) for key, item in value.items()}
-    return [_copied(item) for item in value] if isinstance(value, list) else value
+    def __init__(self) -> None:
+        self._kept: dict[str, torch.Tensor] = {}
+
+    def snapshot(self, model: MultiTaskModel, optimizer: torch.optim.Optimizer, trainer: dict[str, Any]) -> Snapshot:
+        """Copy a run's state; the copy before this one is overwritten."""
+        weights = {name: self._copied(tensor, name) for name, tensor in model.state(cpu=False).items()}
+        copy = Snapshot(weights, self._copied(optimizer.state_dict(), "optimizer"), trainer)
+        if next(model.parameters()).is_cuda:
+            torch.cuda.synchronize()
+        return copy
+
+    def _copied(self, value: Any, name: str) -> Any:
+        if isinstance(value, torch.Tensor):
+            kept = self._kept.get(name)
+            if kept is None or kept.shape != value.shape or kept.dtype != value.dtype:
+                kept = torch.empty(value.shape, dtype=value.dtype, pin_memory=value.is_cuda)
+                self._kept[name] = kept
+            return kept.copy_(value.detach(), non_blocking=True)
+        if isinstance(value, dict):
+            return {key: self._copied(item, f"{name}/{key}") for key, item in value.items()}
+        return [self._copied(item, f"{name}/{i}") for i, item in enumerate(value)] if isinstance(value, list) else value
 
 
 def folder(run: Path, step: int) -> Path:
@@ -101,13 +124,23 @@ def _write_partial(run: Path, partial: Path, step: int, content: Snapshot) -> No
         shutil.rmtree(left)
     partial.mkdir(parents=True)
     save_file(content.model, partial / MODEL)
-    torch.save(content.optimizer, partial / OPTIMIZER)
+    _save_optimizer(content.optimizer, partial / OPTIMIZER)
     (partial / TRAINER).write_text(json.dumps(content.trainer, indent=1), encoding="utf-8")
     state = {"step": step, "sha256": {name: _sha256(partial / name) for name in (MODEL, OPTIMIZER, TRAINER)}}
     (partial / STATE).write_text(json.dumps(state, indent=1), encoding="utf-8")
     for path in partial.iterdir():
         _sync_file(path)
     sync_folder(str(partial))
+
+
+def _save_optimizer(state: dict[str, Any], path: Path) -> None:
+    before = get_crc32_options()
+    # The SHA-256 says more than torch's own checksums, which take as long as the writing.
+    set_crc32_options(False)
+    try:
+        torch.save(state, path)
+    finally:
+        set_crc32_options(before)
 
 
 def failed(run: Path, target: Path, error: Exception) -> SaveFailed:
@@ -122,7 +155,8 @@ class Writer:
     """Writes snapshots one after another in a thread of its own; what fails there is told by `failure`."""
 
     def __init__(self) -> None:
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="checkpoint", initializer=_step_back)
+        self._copier = Copier()
         self._pending: Future[Path] | None = None
         self.failure: SaveFailed | None = None
         self.waited = 0.0
@@ -137,12 +171,22 @@ class Writer:
         keep: int,
         best: int | None,
         trainer: dict[str, Any],
+        wait: bool = False,
     ) -> None:
-        """Copy now and write in the background, after the save before this one has ended."""
+        """Copy now and write in the background, after the save before this one has ended.
+
+        With `wait` it is written here and now: at the priority of training, and without a copy.
+        """
         self.wait()
         began = time.monotonic()
-        content = snapshot(model, optimizer, trainer)
-        self._pending = self._pool.submit(write, run, step, content, keep=keep, best=best)
+        if wait:
+            try:
+                save(run, step, model, optimizer, keep=keep, best=best, trainer=trainer)
+            except SaveFailed as error:
+                self.failure = error
+        else:
+            content = self._copier.snapshot(model, optimizer, trainer)
+            self._pending = self._pool.submit(write, run, step, content, keep=keep, best=best)
         self.waited += time.monotonic() - began
 
     def wait(self) -> None:
@@ -151,9 +195,14 @@ class Writer:
         self._collect(None)
         self.waited += time.monotonic() - began
 
+    @property
+    def busy(self) -> bool:
+        """Whether something is being written."""
+        return self._pending is not None and not self._pending.done()
+
     def look(self) -> SaveFailed | None:
         """Return what has failed so far, without waiting."""
-        if self._pending is not None and self._pending.done():
+        if not self.busy:
             self._collect(0)
         return self.failure
 
@@ -165,6 +214,13 @@ class Writer:
         except SaveFailed as error:
             self.failure = error
         self._pending = None
+
+
+def _step_back() -> None:
+    """Let training have the cores first: only Linux knows a priority of a single thread."""
+    if sys.platform == "linux":
+        with suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
 
 
 def _found(run: Path) -> list[int]:
@@ -217,20 +273,52 @@ def best(run: Path, newest: int) -> int:
     return step
 
 
-def load_model(run: Path, step: int, model: MultiTaskModel) -> None:
-    """Load the weights of `step` into `model`."""
+def load_model(run: Path, step: int, model: MultiTaskModel, begun: Collection[str] | None = None) -> None:
+    """Load the weights of `step` into `model`.
+
+    `begun`: the tasks of stages that had begun by then (None: all). Others may be missing, as one that was added to
+    a finished run is: its head keeps its fresh weights, its row of the task embedding becomes a copy of row 0.
+    """
     state = load_file(folder(run, step) / MODEL)
     missing, unexpected = model.load_state_dict(state, strict=False)
     aliases = set(model.state_dict()) - set(model.state())
-    wrong = sorted({*missing} - aliases) + sorted(unexpected)
+    late = [name for name in model.tasks if begun is not None and name not in begun]
+    fresh = tuple(f"heads.{head_name(name)}." for name in late)
+    if not any(task.pooled for name, task in model.tasks.items() if name not in late):
+        fresh = (*fresh, "encoder.pooler.")
+    wrong = sorted(name for name in {*missing} - aliases if not name.startswith(fresh)) + sorted(unexpected)
     if wrong:
         raise InputError(f"{folder(run, step)}: does not fit the model of this run (first: {wrong[0]})")
+    rows = model.encoder.embeddings.task_type_embeddings.weight.data
+    for number, name in enumerate(model.tasks):
+        if name in late and any(key.startswith(f"heads.{head_name(name)}.") for key in missing):
+            rows[number] = rows[0]
 
 
-def load_optimizer(run: Path, step: int, optimizer: torch.optim.Optimizer) -> None:
-    """Load the optimiser's moments of `step`."""
+def load_optimizer(run: Path, step: int, optimizer: torch.optim.Optimizer, model: MultiTaskModel) -> None:
+    """Load the optimiser's moments of `step`; parameters that its weights do not have begin without."""
     state: dict[str, Any] = torch.load(folder(run, step) / OPTIMIZER, map_location="cpu", weights_only=True)
-    optimizer.load_state_dict(state)
+    with safe_open(folder(run, step) / MODEL, "pt") as weights:
+        known = set(weights.keys())
+    had = {id(parameter) for name, parameter in model.named_parameters() if name in known}
+    optimizer.load_state_dict(_renumbered(state, optimizer, had))
+
+
+def _renumbered(state: dict[str, Any], optimizer: torch.optim.Optimizer, had: Collection[int]) -> dict[str, Any]:
+    """Return an optimiser's state with the numbers that the parameters `had` (by id) have now.
+
+    Numbers go through the groups in order, so those that are new shift the ones behind them.
+    """
+    number, moments, groups = count(), {}, []
+    old = count()
+    for group, before in zip(optimizer.param_groups, state["param_groups"], strict=True):
+        numbers = []
+        for parameter in group["params"]:
+            numbers.append(next(number))
+            if id(parameter) in had:
+                moments[numbers[-1]] = state["state"][next(old)]
+        groups.append({**before, "params": numbers})
+    return {"state": moments, "param_groups": groups}
 
 
 def _sha256(path: Path) -> str:

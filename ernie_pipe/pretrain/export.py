@@ -21,6 +21,13 @@ def initial_model(settings: PretrainSettings, tasks: dict[str, Task], corpus: En
     return MultiTaskModel(new_config(settings.model, SpecialIds.of(corpus), list(tasks)), tasks)
 
 
+def saved_model(run: Path, tasks: dict[str, Task]) -> MultiTaskModel:
+    """Build the model that a run's folder describes, without its weights: what `init_from` named may be gone."""
+    config = ErnieConfig.from_pretrained(run)
+    config.task_names = list(tasks)
+    return MultiTaskModel(config, tasks)
+
+
 def load_run(folder: str, *, best: bool = False) -> tuple[MultiTaskModel, runs.Run, int]:
     """Build the model of a run with the weights of its newest intact checkpoint; returns (model, run, step).
 
@@ -33,8 +40,8 @@ def load_run(folder: str, *, best: bool = False) -> tuple[MultiTaskModel, runs.R
         raise InputError(f"{folder}: no checkpoint yet: run `ernie-pipe pretrain` first")
     if best:
         step = checkpoint.best(path, step)
-    model = MultiTaskModel(ErnieConfig.from_pretrained(path), found.settings.build_tasks())
-    checkpoint.load_model(path, step, model)
+    model = saved_model(path, found.settings.build_tasks())
+    checkpoint.load_model(path, step, model, found.settings.begun(step))
     return model.eval(), found, step
 
 

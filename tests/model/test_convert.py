@@ -132,11 +132,14 @@ def test_step_zero_computes_what_the_source_did(format, task, folders, corpus, m
     torch.testing.assert_close(logits(again, corpus), logits(model, corpus, task=task), atol=1e-5, rtol=0)
 
 
-def test_the_shape_of_the_source_wins_and_dropout_is_ours(folders, corpus):
-    wanted = ModelSettings(hidden_size=64, layers=5, heads=8, dropout=0.3, max_positions=512, task_rows=9)
+def test_the_shape_of_the_source_wins_aloud_and_dropout_is_ours(folders, corpus, caplog):
+    caplog.set_level("INFO", logger="ernie_pipe")
+    wanted = ModelSettings(hidden_size=64, layers=5, heads=2, dropout=0.3, max_positions=48, task_rows=9)
     config = from_transformers(str(folders / "ernie"), wanted, tasks_of(NAMES), corpus).config
     assert (config.hidden_size, config.num_hidden_layers, config.max_position_embeddings) == (32, 2, 64)
     assert (config.hidden_dropout_prob, config.task_type_vocab_size) == (0.3, 9)
+    told = "its own shape is used: hidden_size 32 (not 64), layers 2 (not 5), max_positions 64 (not 48)"
+    assert f"{folders / 'ernie'}: {told}" in caplog.messages
 
 
 def test_rows_of_known_tasks_follow_their_names_and_new_tasks_copy_row_zero(folders, corpus, model):
@@ -238,6 +241,7 @@ def test_folders_that_hold_no_usable_model_are_refused(folders, corpus, tmp_path
     (tmp_path / "bare" / "model.safetensors").write_bytes(b"cut")
     with pytest.raises(InputError, match="bare"):
         start(tmp_path / "bare")
-    (tmp_path / "bare" / "tokenizer.json").unlink()
+    for name in ("tokenizer.json", "vocab.txt"):
+        (tmp_path / "bare" / name).unlink()
     with pytest.raises(InputError, match=r"no tokenizer\.json"):
         start(tmp_path / "bare")

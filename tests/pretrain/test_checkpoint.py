@@ -44,7 +44,7 @@ def test_weights_and_moments_come_back_as_they_were(run, builder):
     model, optimizer = build(builder, seed=6)
     other, other_optimizer = build(builder, seed=1)
     checkpoint.load_model(run, 6, other)
-    checkpoint.load_optimizer(run, 6, other_optimizer)
+    checkpoint.load_optimizer(run, 6, other_optimizer, other)
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), other.parameters(), strict=True))
     for a, b in zip(optimizer.state.values(), other_optimizer.state.values(), strict=True):
         assert all(torch.equal(a[name], b[name]) for name in ("step", "exp_avg", "exp_avg_sq"))
@@ -88,25 +88,45 @@ def test_training_goes_on_while_a_copy_is_written(tmp_path, builder, monkeypatch
     writer.wait()
     stored = load_file(checkpoint.folder(tmp_path, 1) / checkpoint.MODEL)
     assert all(torch.equal(stored[name], before[name]) for name in before)
-    other = build(builder, seed=1)[1]
-    checkpoint.load_optimizer(tmp_path, 1, other)
+    other_model, other = build(builder, seed=1)
+    checkpoint.load_optimizer(tmp_path, 1, other, other_model)
     assert other.state_dict()["state"][0]["step"] == moments["step"] - 1
     assert not torch.equal(other.state_dict()["state"][0]["exp_avg"], moments["exp_avg"])
     assert checkpoint.trainer_state(tmp_path, 1) == {"guard": 7}
 
 
+def test_the_memory_of_a_copy_is_used_again(builder):
+    copier = checkpoint.Copier()
+    one, two = (copier.snapshot(*build(builder, seed=seed), {}) for seed in (1, 2))
+    places = [{name: tensor.data_ptr() for name, tensor in copy.model.items()} for copy in (one, two)]
+    assert places[0] == places[1]
+    model, optimizer = build(builder, seed=2)
+    assert all(torch.equal(two.model[name], tensor) for name, tensor in model.state().items())
+    moments = two.optimizer["state"][3]["exp_avg_sq"]
+    assert torch.equal(moments, optimizer.state_dict()["state"][3]["exp_avg_sq"])
+    assert moments.data_ptr() == one.optimizer["state"][3]["exp_avg_sq"].data_ptr()
+
+
+def test_a_save_that_is_waited_for_lies_on_the_disk_when_it_returns(tmp_path, builder):
+    writer = checkpoint.Writer()
+    writer.save(tmp_path, 1, *build(builder), keep=1, best=None, trainer={}, wait=True)
+    assert (checkpoint.newest(tmp_path), writer.busy) == (1, False)
+    assert writer.waited > 0
+
+
+@pytest.mark.parametrize("wait", [False, True])
 @pytest.mark.parametrize("where", ["save_file", "_sync_file", "sync_folder"])
 @pytest.mark.parametrize(
     "error", [OSError(errno.ENOSPC, "No space left on device"), RuntimeError("No space left on device"),
               SafetensorError("No space left on device")],
 )  # fmt: skip
-def test_a_full_disk_is_told_and_leaves_the_others_as_they_were(run, builder, monkeypatch, where, error):
+def test_a_full_disk_is_told_and_leaves_the_others_as_they_were(run, builder, monkeypatch, where, error, wait):
     def full(*_, **__):
         raise error
 
     monkeypatch.setattr(checkpoint, where, full)
     writer = checkpoint.Writer()
-    writer.save(run, 9, *build(builder), keep=1, best=None, trainer={})
+    writer.save(run, 9, *build(builder), keep=1, best=None, trainer={}, wait=wait)
     writer.wait()
     message = str(writer.look())
     assert "step-00000009: not saved (No space left on device); step 6 is intact, the same command goes on" in message
