@@ -3,6 +3,7 @@
 The batches come from the training's own plan over the split `held_out`, with a seed of their own: every task
 that any stage uses in equal shares, every masking level in equal shares. So figures of all steps, of runs with
 other seeds and of any number of processes are over the same draws. Nothing here draws from a global state.
+With `evaluate.facts` the model is asked for facts as well (`ernie_pipe/pretrain/facts.py`).
 """
 
 import math
@@ -19,11 +20,12 @@ from ernie_pipe.errors import InputError
 from ernie_pipe.masking import LEVELS
 from ernie_pipe.model.multitask import MASKING, MultiTaskModel
 from ernie_pipe.pretrain.batch import BatchBuilder, to_tensors
+from ernie_pipe.pretrain.facts import NAMES, FactCloze
 from ernie_pipe.pretrain.plan import Plan
 from ernie_pipe.pretrain.settings import PretrainSettings, Stage
 from ernie_pipe.pretrain.world import to_device
 from ernie_pipe.tasks import Task
-from ernie_pipe.text.encode import SpecialIds
+from ernie_pipe.text.encode import Encoder, SpecialIds
 
 _SEED = 0x6865_6C64
 
@@ -41,7 +43,7 @@ class EvaluationState:
 class HeldOut:
     """The evaluation of a run: `measure` gives the figures, `note` keeps the best of the chosen one."""
 
-    def __init__(self, settings: PretrainSettings, data: str, special: SpecialIds) -> None:
+    def __init__(self, settings: PretrainSettings, data: str, corpus: Encoder) -> None:
         self.passages = Passages(data, "held_out")
         if not len(self.passages):
             raise InputError(
@@ -50,13 +52,24 @@ class HeldOut:
             )
         tasks = settings.build_tasks()
         self._levels = _levels(settings, tasks)
-        self._used = [name for name in tasks if any(name in stage.tasks for stage in settings.stages)]
+        used = [name for name in tasks if any(name in stage.tasks for stage in settings.stages)]
+        self.left_out = self._of_other_data(settings, {name: tasks[name] for name in used})
+        self._used = [name for name in used if name not in self.left_out]
         wanted = settings.model_copy(update={"seed": _SEED, "stages": [self._stage(settings)]})
+        for task in tasks.values():
+            task.prepare(SpecialIds.of(corpus))
         plan = Plan(wanted, self.passages, tasks)
-        self._builder = BatchBuilder(plan, self.passages, tasks, special)
+        self._builder = BatchBuilder(plan, self.passages, tasks, SpecialIds.of(corpus))
         self.settings = settings.evaluate
+        self.facts = self._ask(settings, corpus)
         self.metric = self._metric()
         self.state = EvaluationState()
+
+    def _of_other_data(self, settings: PretrainSettings, tasks: dict[str, Task]) -> list[str]:
+        """Return the tasks that are trained on the passages of stages alone, and that none of these can serve."""
+        passages = self.passages.part(0, len(self.passages))
+        on_data = {name for stage in settings.stages if stage.data is None for name in stage.tasks}
+        return [name for name, task in tasks.items() if name not in on_data and not task.eligible(passages).any()]
 
     def _stage(self, settings: PretrainSettings) -> Stage:
         shares = {name: 1 / len(self._used) for name in self._used}
@@ -68,10 +81,18 @@ class HeldOut:
         """What is measured: the tasks, and masking by level."""
         return [*self._used, *(f"{MASKING}/{level}" for level in self._levels)]
 
+    def _ask(self, settings: PretrainSettings, corpus: Encoder) -> FactCloze | None:
+        if settings.evaluate.facts is None:
+            return None
+        if MASKING not in self._used:
+            raise InputError(f"evaluate.facts: facts are asked by {MASKING}, which no stage uses")
+        return FactCloze(settings, corpus)
+
     def _metric(self) -> str:
         known = [f"{kind}/{row}" for row in self.rows for kind in ("loss", "accuracy")]
         if MASKING in self._used:
             known.append(f"perplexity/{MASKING}")
+        known += NAMES if self.facts else ()
         chosen = self.settings.metric or known[0]
         if chosen not in known:
             raise InputError(f"evaluate.metric: unknown `{chosen}`{nearest(chosen, known)}")
@@ -95,7 +116,7 @@ class HeldOut:
                 values |= {f"loss/{row}": loss / count, f"accuracy/{row}": correct / count}
         if MASKING in self._used:
             values[f"perplexity/{MASKING}"] = math.exp(min(values[f"loss/{MASKING}"], 700.0))
-        return values
+        return values | self.facts.measure(model, accelerator) if self.facts else values
 
     def _add(self, sums: torch.Tensor, model: MultiTaskModel, batch: dict[str, Any]) -> None:
         hidden = model.hidden(batch)
@@ -126,7 +147,7 @@ class HeldOut:
     def note(self, step: int, values: dict[str, float]) -> bool:
         """Remember an evaluation; returns whether it is the best so far."""
         value, state = values.get(self.metric, math.nan), self.state
-        sign = -1.0 if self.metric.startswith("accuracy/") else 1.0
+        sign = -1.0 if self.metric.startswith(("accuracy/", "cloze/")) else 1.0
         better = math.isfinite(value) and (state.best is None or sign * value < sign * state.best)
         state.step, state.worse = step, 0 if better else state.worse + 1
         if better:

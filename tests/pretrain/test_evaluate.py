@@ -13,6 +13,7 @@ from ernie_pipe.pretrain import checkpoint
 from ernie_pipe.pretrain.batch import to_tensors
 from ernie_pipe.pretrain.evaluate import HeldOut
 from ernie_pipe.pretrain.trainer import Trainer
+from ernie_pipe.text.encode import load_encoder
 from tests.pretrain.building import MICRO, sample_texts, settings, write_passages
 from tests.pretrain.test_trainer import farthest, metrics, weights
 
@@ -88,16 +89,16 @@ def test_a_signal_at_a_step_of_evaluation_puts_it_off_to_the_resume(evaluated, s
     assert evaluations(tmp_path) == evaluations(evaluated)
 
 
-def test_the_draws_are_the_same_for_every_seed_and_share_of_ranks(split, builder):
+def test_the_draws_are_the_same_for_every_seed_and_share_of_ranks(split):
     def arrays(seed, *shares):
-        held_out = HeldOut(settings(seed=seed, evaluate=EVALUATE), split, builder.special)
+        held_out = HeldOut(settings(seed=seed, evaluate=EVALUATE), split, load_encoder(f"{split}/tokenizer"))
         return [to_tensors(built)["input_ids"] for share in shares for built in held_out._builder.step(0, share)]
 
     one, two = arrays(1, range(4)), arrays(2, range(2), range(2, 4))
     assert all(torch.equal(a, b) for a, b in zip(one, two, strict=True))
 
 
-def test_levels_are_parts_of_the_whole(split, builder, tmp_path):
+def test_levels_are_parts_of_the_whole(split, tmp_path):
     trainer = Trainer(settings(evaluate=EVALUATE), split, tmp_path)
     sums = torch.zeros(len(trainer.held_out.rows), 3, dtype=torch.float64)
     trainer.model.eval()

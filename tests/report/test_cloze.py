@@ -1,4 +1,3 @@
-import re
 from types import SimpleNamespace
 
 import pytest
@@ -6,23 +5,23 @@ import torch
 
 from ernie_pipe import resources
 from ernie_pipe.errors import InputError
-from ernie_pipe.report.cloze import Fact, cloze, read_facts
+from ernie_pipe.report.cloze import Cloze, Fact, cloze, masked_lm, read_facts
 
-VOCAB = {token: number for number, token in enumerate(["[PAD]", "[MASK]", *"甲乙丙丁戊是的省会"])}
+VOCAB = {
+    token: number for number, token in enumerate(["[PAD]", "[MASK]", "[UNK]", "[CLS]", "[SEP]", *"甲乙丙丁戊是的省会"])
+}
 
 
 class Tokenizer:
     """One token a character."""
 
-    mask_token, mask_token_id = "[MASK]", 1
+    pad_token_id, mask_token_id, unk_token_id, cls_token_id, sep_token_id = range(5)
 
-    def encode(self, text, add_special_tokens):
-        return [VOCAB[character] for character in text]
+    def __len__(self):
+        return len(VOCAB)
 
-    def __call__(self, texts, return_tensors, padding):
-        rows = [[VOCAB[token] for token in re.findall(r"\[MASK\]|.", text)] for text in texts]
-        longest = max(map(len, rows))
-        return {"input_ids": torch.tensor([row + [0] * (longest - len(row)) for row in rows])}
+    def encode(self, text, add_special_tokens, split_special_tokens):
+        return [VOCAB.get(character, self.unk_token_id) for character in text]
 
 
 class Rigged:
@@ -36,7 +35,7 @@ class Rigged:
     def eval(self):
         return self
 
-    def __call__(self, input_ids):
+    def __call__(self, input_ids, attention_mask):
         return SimpleNamespace(logits=self.row.expand(*input_ids.shape, -1))
 
 
@@ -72,6 +71,17 @@ def test_a_model_that_knows_nothing_wins_nothing_by_ties():
     assert indifferent.mrr < indifferent.chance_mrr
 
 
+def test_what_the_vocabulary_cannot_write_is_neither_asked_nor_offered():
+    predict, encode, special = masked_lm(Rigged("乙"), Tokenizer())
+    facts = [FACTS[0], Fact("capital", "{object}是省", "甲魚", "LOC")]
+    asked = Cloze(facts, LEXICON | {"鱼": "LOC"}, encode, special)
+    assert (len(asked), asked.skipped) == (1, 1)
+    ranks, _ = asked.ranks(predict)
+    # Behind 乙 and level with 丙, which loses a tie; 丁戊 has two masks to win.
+    assert ranks.tolist() == [3]
+    assert asked.chance_mrr() == pytest.approx((1 + 1 / 2 + 1 / 3 + 1 / 4) / 4)
+
+
 def test_the_sample_facts_fit_their_templates():
     facts = read_facts(resources.sample() / "facts.tsv", resources.sample() / "relations.tsv")
     assert len(facts) > 20
@@ -82,5 +92,8 @@ def test_a_broken_table_is_named_with_its_line(write):
     relations = write("relations.tsv", "relation\tobject_type\ttemplate\nr\tLOC\t{subject}在{object}\n")
     with pytest.raises(InputError, match=r"facts\.tsv, line 3: expected 5 columns"):
         read_facts(write("facts.tsv", "h\th\th\th\th\nr\ta\tPER\tb\tLOC\nr\ta\n"), relations)
-    with pytest.raises(InputError, match="relation 'x' has no template"):
+    with pytest.raises(InputError, match="line 2: relation 'x' has no template"):
         read_facts(write("facts.tsv", "h\th\th\th\th\nx\ta\tPER\tb\tLOC\n"), relations)
+    broken = write("templates.tsv", "relation\tobject_type\ttemplate\nr\tLOC\t{subject}在那里\n")
+    with pytest.raises(InputError, match=r"templates\.tsv, line 2: the template must name \{object\} once"):
+        read_facts(write("facts.tsv", "h\th\th\th\th\n"), broken)
