@@ -24,6 +24,16 @@ def _mine(argv: list[str]) -> int:
     return _job("mine_lexicon", argv)
 
 
+def _relations(argv: list[str]) -> int:
+    """Raw or segmented documents → pairs of clauses with the discourse relation between them."""
+    return _job("mine_relations", argv)
+
+
+def _clicks(argv: list[str]) -> int:
+    """A click log → pairs of query and title, strong or weak, for `segment`."""
+    return _job("gather_clicks", argv)
+
+
 def _vocab(argv: list[str]) -> int:
     """Segmented documents → a tokenizer folder; or take, measure and extend a given vocab.txt."""
     return _job("build_vocab", argv)
@@ -98,6 +108,13 @@ def _predict(argv: list[str]) -> int:
     return commands.predict(argv)
 
 
+def _search(argv: list[str]) -> int:
+    """The sentences of a file that are nearest in meaning to a query."""
+    from ernie_pipe.finetune.semantic_search import main as search
+
+    return search(argv)
+
+
 def _inspect(argv: list[str]) -> int:
     """Show what is masked: in a text of yours, or in a step of a run."""
     from ernie_pipe.report.inspect import main as inspect
@@ -121,6 +138,8 @@ def _demo(argv: list[str]) -> int:
 
 COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "mine": _mine,
+    "relations": _relations,
+    "clicks": _clicks,
     "segment": _segment,
     "vocab": _vocab,
     "encode": _encode,
@@ -132,6 +151,7 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "finetune": _finetune,
     "evaluate": _evaluate,
     "predict": _predict,
+    "search": _search,
     "doctor": _doctor,
     "demo": _demo,
 }

@@ -6,6 +6,7 @@ refused with the nearest right name, so that a typing error never trains silentl
 
 import argparse
 import difflib
+import re
 import types
 import typing
 from collections.abc import Iterable, Mapping
@@ -25,12 +26,27 @@ class Settings(BaseModel):
 
 
 S = TypeVar("S", bound=Settings)
+# A name in the key of an override: quoted where it holds dots.
+_NAME = r'(?:"[^"]+"|[^."]+)'
+
+
+class _Unambiguous(yaml.SafeLoader):
+    """YAML's safe loader, but a key that stands twice is an error: the first would be lost without a word."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        seen: set[str] = set()
+        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"`{key.value}` stands twice", key.start_mark)
+            seen.add(key.value)
+        return node
 
 
 def load_yaml(path: str | Path) -> dict[str, Any]:
     """Read a YAML mapping; `InputError` when the file is missing, unreadable or no mapping."""
     try:
-        data = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        data = yaml.load(Path(path).read_text(encoding="utf-8"), Loader=_Unambiguous)
     except FileNotFoundError:
         raise InputError(f"{path}: no such config file") from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
@@ -43,16 +59,22 @@ def load_yaml(path: str | Path) -> dict[str, Any]:
 
 
 def apply_overrides(data: dict[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
-    """Return `data` with `a.b=value` strings applied; values are read as YAML (`[1, 2]`, `true`, `3`)."""
+    """Return `data` with `a.b=value` strings applied; values are read as YAML (`[1, 2]`, `true`, `3`).
+
+    A key that has dots itself is found where `data` has it already (`tasks.package.module:Class.size=3`); a new one is
+    quoted (`tasks."package.module:Class".size=3`).
+    """
     result: dict[str, Any] = _copy(data)
     for override in overrides:
         key, equals, value = override.partition("=")
         if not equals or not key:
             raise InputError(f"--set {override}: write it as key=value, for example --set seed=7")
         node: Any = result
-        *parents, last = key.split(".")
-        for name in parents:
-            node = _child(node, name, override)
+        names = _names(key, override)
+        while len(names) > 1 and len(names) > (known := _known(node, names)):
+            node = _child(node, ".".join(names[:known]), override)
+            names = names[known:]
+        last = ".".join(names)
         try:
             parsed = yaml.safe_load(value)
         except yaml.YAMLError:
@@ -62,6 +84,19 @@ def apply_overrides(data: dict[str, Any], overrides: Iterable[str]) -> dict[str,
         else:
             node[last] = parsed
     return result
+
+
+def _names(key: str, override: str) -> list[str]:
+    """Split `a."b.c".d` at the dots outside of quotes."""
+    if not re.fullmatch(_NAME + rf"(?:\.{_NAME})*", key):
+        raise InputError(f"--set {override}: write names with dots between, in double quotes one that has dots itself")
+    return [name.strip('"') for name in re.findall(_NAME, key)]
+
+
+def _known(node: Any, names: list[str]) -> int:
+    """Return how many of `names` make up the next key: as many as make one that is there, else one."""
+    found = [size for size in range(len(names), 1, -1) if isinstance(node, dict) and ".".join(names[:size]) in node]
+    return found[0] if found else 1
 
 
 def _copy(value: Any) -> Any:

@@ -14,9 +14,9 @@ from ernie_pipe.errors import InputError
 _ROLES = {
     "spark": ("pyspark", "pyarrow", "rjieba", "jieba", "tokenizers"),
     "train": ("torch", "transformers", "accelerate", "safetensors", "tensorboard"),
-    "finetune": ("datasets", "seqeval", "sklearn"),
+    "finetune": ("datasets", "seqeval", "sklearn", "sentence_transformers"),
 }
-_DISTRIBUTIONS = {"sklearn": "scikit-learn"}
+_DISTRIBUTIONS = {"sklearn": "scikit-learn", "sentence_transformers": "sentence-transformers"}
 
 
 def main(argv: list[str]) -> int:

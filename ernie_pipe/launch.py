@@ -19,7 +19,7 @@ from ernie_pipe.config import positive
 from ernie_pipe.environment import cores, die_with_parent
 from ernie_pipe.errors import InputError
 from ernie_pipe.pretrain import run as runs
-from ernie_pipe.pretrain.__main__ import COMMAND, load_settings, parser
+from ernie_pipe.pretrain.__main__ import COMMAND, load_settings, parse, parser
 from ernie_pipe.pretrain.prepare import prepare
 from ernie_pipe.pretrain.settings import PretrainSettings
 
@@ -50,13 +50,17 @@ def pretrain(argv: list[str]) -> int:
     launcher.add_argument(
         "--num-threads", metavar="N", type=positive, help="CPU threads a process (default: its share)"
     )
-    args = launcher.parse_args(argv)
+    args = parse(launcher, argv)
     settings = load_settings(args)
     gpus = _gpus()
     processes = args.num_processes or settings.processes or max(1, gpus)
     _check(settings, args, processes)
     threads = args.num_threads or max(1, cores() // processes)
-    passed = [item for name in ("config", "data", "output") for item in (f"--{name}", getattr(args, name))]
+    if args.continued is not None:
+        # A new task stands in the run by now.
+        passed = ["--continue", args.continued, "--data", args.data]
+    else:
+        passed = [item for name in ("config", "data", "output") for item in (f"--{name}", getattr(args, name))]
     passed += ["--init-from", args.init_from] if args.init_from else []
     passed += ["--max-steps", str(args.max_steps)] if args.max_steps is not None else []
     passed += [item for override in args.set for item in ("--set", override)]
@@ -120,8 +124,8 @@ def _check(settings: PretrainSettings, args: argparse.Namespace, processes: int)
     if settings.evaluate.every:
         from ernie_pipe.pretrain.evaluate import HeldOut
 
-        HeldOut(settings, args.data, prepared.builder.special)
-    runs.check(Path(args.output), settings, prepared.passages.manifest)
+        HeldOut(settings, args.data, prepared.corpus)
+    runs.check(Path(args.output), settings, prepared.passages.manifest, prepared.manifests)
 
 
 def _gpus() -> int:

@@ -26,7 +26,7 @@ def test_help_is_instant_no_heavy_module_is_imported():
         "from ernie_pipe import cli\n"
         "for given in (['--help'], ['pretrain', '--help'], ['inspect', '--help'], ['export', '--help'], "
         "['mine', '--help'], ['segment', '--help'], ['vocab', '--help'], ['encode', '--help'], "
-        "['import-ernie1', '--help']):\n"
+        "['import-ernie1', '--help'], ['relations', '--help']):\n"
         "    with contextlib.suppress(SystemExit), contextlib.redirect_stdout(io.StringIO()):\n"
         "        cli.run(given)\n"
         "    heavy = {'torch', 'transformers', 'accelerate', 'pyspark.sql'} & set(sys.modules)\n"
@@ -71,6 +71,8 @@ def test_an_unknown_command_is_one_line_with_the_nearest_and_exit_code_2():
         ["segment", "--input", "nowhere", "--output", "o"],
         ["vocab", "--input", "nowhere", "--output", "o"],
         ["mine", "--input", "nowhere", "--output", "o"],
+        ["relations", "--input", "nowhere", "--output", "o"],
+        ["relations", "--input", ".", "--inventory", "nowhere.tsv", "--output", "o"],
         ["encode", "--input", "nowhere", "--tokenizer", "t", "--output", "o"],
         ["import-ernie1", "--input", "i", "--tokenizer", "nowhere", "--output", "o"],
         ["doctor", "nowhere"],

@@ -91,12 +91,27 @@ def test_mistakes_say_where_they_stand(write):
         ("a=", {"a": None, "list": [{"k": 1}]}),
         ("list.0.k=[1, 2]", {"a": None, "list": [{"k": [1, 2]}]}),
         ("list.0=5", {"a": None, "list": [5]}),
+        ('a."b.c:D".e=1', {"a": {"b.c:D": {"e": 1}}, "list": [{"k": 1}]}),
+        ('a."b.c"=1', {"a": {"b.c": 1}, "list": [{"k": 1}]}),
+        ('"x.y"=1', {"a": None, "list": [{"k": 1}], "x.y": 1}),
     ],
 )
 def test_overrides_change_a_copy(override, expected):
     data = {"a": None, "list": [{"k": 1}]}
     assert apply_overrides(data, [override]) == expected
     assert data == {"a": None, "list": [{"k": 1}]}
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("tasks.b.c:D.e=2", {"b.c:D": {"e": 2}, "b": {}}),
+        ("tasks.b.c:D={}", {"b.c:D": {}, "b": {}}),
+        ("tasks.b.c=3", {"b.c:D": {"e": 1}, "b": {"c": 3}}),
+    ],
+)
+def test_a_key_with_dots_that_is_there_needs_no_quotes(override, expected):
+    assert apply_overrides({"tasks": {"b.c:D": {"e": 1}, "b": {}}}, [override]) == {"tasks": expected}
 
 
 @pytest.mark.parametrize(
@@ -108,6 +123,8 @@ def test_overrides_change_a_copy(override, expected):
         ("list.7=3", "`7` must be a number from 0 to 0"),
         ("list.x.k=3", "`x` must be a number from 0 to 0"),
         ("a=[1", "'.1' is not a YAML value"),
+        ('a."b=1', "in double quotes one that has dots itself"),
+        ("a..b=1", "write names with dots between"),
     ],
 )
 def test_a_bad_override_is_explained(override, message):
@@ -128,6 +145,13 @@ def test_a_bad_file_is_explained_in_one_line(write, content, message):
     with pytest.raises(InputError, match=message) as caught:
         load_yaml(write("c.yaml", content))
     assert "\n" not in str(caught.value)
+
+
+def test_a_key_that_stands_twice_is_refused_not_lost(write):
+    with pytest.raises(InputError, match=r"`rate` stands twice.*line 3"):
+        load_yaml(write("c.yaml", "inner:\n  rate: 0.5\n  rate: 0.6\n"))
+    merged = "a: &a {rate: 1, size: 2}\nouter:\n  b: &b {<<: *a, rate: 3}\nc: {<<: *b, size: 4}\n"
+    assert load_yaml(write("c.yaml", merged))["c"] == {"rate": 3, "size": 4}
 
 
 def test_missing_and_empty_files(write, tmp_path):

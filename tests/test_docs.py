@@ -25,6 +25,8 @@ READMES = [ROOT / "README.md", ROOT / "README.zh.md"]
 JOBS = {
     "segment_corpus.py": "segment",
     "mine_lexicon.py": "mine",
+    "mine_relations.py": "relations",
+    "gather_clicks.py": "clicks",
     "build_vocab.py": "vocab",
     "encode_corpus.py": "encode",
     "import_ernie1.py": "import-ernie1",

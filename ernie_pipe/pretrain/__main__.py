@@ -28,17 +28,52 @@ _LOST = ("Connection closed by peer", "Connection reset by peer", "Broken pipe",
 def parser() -> argparse.ArgumentParser:
     """Build the parser; `ernie-pipe pretrain` adds the launcher's flags to it."""
     result = argparse.ArgumentParser(prog="ernie-pipe pretrain", description=__doc__.split(":")[0])
-    result.add_argument("--config", metavar="YAML", required=True, help="settings of the run (see configs/)")
-    result.add_argument("--data", metavar="PASSAGES", required=True, help="folder of `ernie-pipe encode`")
-    result.add_argument("--output", metavar="RUN", required=True, help="folder of the run; an unfinished one goes on")
+    result.add_argument("--config", metavar="YAML", help="settings of the run (see configs/)")
+    result.add_argument("--data", metavar="PASSAGES", help="folder of `ernie-pipe encode`")
+    result.add_argument("--output", metavar="RUN", help="folder of the run; an unfinished one goes on")
     result.add_argument("--init-from", metavar="HF", help="transformers BERT / ERNIE folder to start from")
+    result.add_argument(
+        "--continue", metavar="RUN", dest="continued", help="go on in RUN, with its own settings and data"
+    )
+    result.add_argument(
+        "--add-task", metavar="NAME", help="with --continue: a task more, as the next stage of a finished run"
+    )
+    result.add_argument(
+        "--unit",
+        metavar="U",
+        type=positive,
+        help="with --add-task: steps of each older task, where no schedule says it",
+    )
     result.add_argument("--max-steps", metavar="N", type=positive, help="stop (with a checkpoint) at this step")
     result.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], help="change one setting")
     return result
 
 
+def parse(given: argparse.ArgumentParser, argv: list[str]) -> argparse.Namespace:
+    """Read the arguments; what does not go together ends with exit code 2."""
+    args = given.parse_args(argv)
+    if args.continued is None:
+        missing = [f"--{name}" for name in ("config", "data", "output") if getattr(args, name) is None]
+        if args.add_task or args.unit:
+            given.error("--add-task and --unit need --continue RUN")
+        if missing:
+            given.error(f"the following arguments are required: {', '.join(missing)} (or --continue RUN)")
+    elif args.config or args.output or args.init_from:
+        given.error(
+            "--continue goes on in RUN: leave out --config, --output and --init-from (--set changes one setting)"
+        )
+    elif args.unit and not args.add_task:
+        given.error("--unit needs --add-task NAME")
+    return args
+
+
 def load_settings(args: argparse.Namespace) -> PretrainSettings:
-    """Read the config file, apply `--init-from` and `--set`."""
+    """Read the config file, apply `--init-from` and `--set`; with `--continue`, the run's own settings and data.
+
+    `args.data` and `args.output` are set then; a task of `--add-task` is added to the run first.
+    """
+    if args.continued is not None:
+        return _continued(args)
     data = load_yaml(args.config)
     if args.init_from:
         data["init_from"] = args.init_from
@@ -46,25 +81,57 @@ def load_settings(args: argparse.Namespace) -> PretrainSettings:
     if isinstance(data.get("init_from"), str):
         # Absolute: the run must find it again from any folder.
         data["init_from"] = str(Path(data["init_from"]).resolve())
+    for stage in data["stages"] if isinstance(data.get("stages"), list) else ():
+        if isinstance(stage, dict) and isinstance(stage.get("data"), str):
+            stage["data"] = str(Path(stage["data"]).resolve())
     return validate(PretrainSettings, data, where=args.config)
+
+
+def _continued(args: argparse.Namespace) -> PretrainSettings:
+    from ernie_pipe.pretrain import continuing
+    from ernie_pipe.pretrain import run as runs
+
+    folder = Path(args.continued)
+    if args.add_task:
+        # Passages that come with a new task are those of its stage.
+        continuing.add_task(folder, args.add_task, unit=args.unit, data=args.data, changes=args.set)
+        args.data = None
+    found = runs.read(folder)
+    args.output, args.data = args.continued, args.data or found.data
+    return continuing.changed(found.settings, args.set)
 
 
 def main(argv: list[str]) -> int:
     """Train in this process (one of those that the launcher started); returns the exit code."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
-    logging.getLogger("ernie_pipe").setLevel(logging.INFO)
+    # What all ranks do is told by one.
+    logging.getLogger("ernie_pipe").setLevel(logging.INFO if os.environ.get("RANK", "0") == "0" else logging.ERROR)
     if "TORCHELASTIC_RUN_ID" in os.environ:
         die_with_parent(signal.SIGKILL)
-    args = parser().parse_args(argv)
+    elif "ACCELERATE_MIXED_PRECISION" in os.environ and _has_launcher():
+        # `accelerate launch` of one process does not pass SIGTERM on: its end is the signal, and training saves.
+        die_with_parent(signal.SIGTERM)
+    args = parse(parser(), argv)
     try:
         return _train(args, argv)
     except (InputError, OSError, RuntimeError) as error:
-        line = _line(error, Path(args.output))
+        line = _line(error, Path(args.output or args.continued))
         if line is None:
             raise
-        if os.environ.get("RANK", "0") == "0":
+        # Once on each machine; a process that lost its own helpers is the only one to know.
+        if os.environ.get("LOCAL_RANK", "0") == "0" or type(error).__name__ == "WorkerLost":
             print(line, file=sys.stderr)
         return 1 if isinstance(error, RuntimeError) else 2
+
+
+def _has_launcher() -> bool:
+    """Return whether the parent of this process is `accelerate launch`, not a shell that only has its environment."""
+    import psutil
+
+    try:
+        return any("accelerate" in word for word in psutil.Process(os.getppid()).cmdline())
+    except psutil.Error:
+        return False
 
 
 def _train(args: argparse.Namespace, argv: list[str]) -> int:
@@ -88,7 +155,8 @@ def _train(args: argparse.Namespace, argv: list[str]) -> int:
 
 
 def _waited(trainer: Trainer) -> str:
-    return f"{trainer.writer.waited:.1f} s of {trainer.seconds:.0f} s went into checkpoints"
+    waited = f"{trainer.data_seconds:.1f} s into waiting for batches"
+    return f"{trainer.writer.waited:.1f} s of {trainer.seconds:.0f} s went into checkpoints, {waited}"
 
 
 def _end(output: str, trainer: Trainer, argv: list[str]) -> str:
@@ -126,13 +194,10 @@ def _line(error: Exception, output: Path) -> str | None:
     text = " ".join(str(error).split())
     if isinstance(error, TrainingStopped):
         return f"error: {text}"
-    if "DataLoader worker" in text:
-        why = "a process that builds batches ended (killed, perhaps for lack of memory; see batch.loader_workers)"
-    elif int(os.environ.get("WORLD_SIZE", "1")) > 1 and any(sign in text for sign in _LOST):
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and any(sign in text for sign in _LOST):
         why = "another process of this run was lost"
-    else:
-        return None
-    return f"error: {output}: {why}; the same command goes on from the newest checkpoint ({text[:200]})"
+        return f"error: {output}: {why}; the same command goes on from the newest checkpoint ({text[:200]})"
+    return None
 
 
 if __name__ == "__main__":

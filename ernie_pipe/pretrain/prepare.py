@@ -3,8 +3,10 @@
 No torch here: a mistake is told in a second.
 """
 
+import os
 from dataclasses import dataclass
 
+from ernie_pipe.corpus.manifest import Manifest
 from ernie_pipe.corpus.reader import Passages
 from ernie_pipe.errors import InputError
 from ernie_pipe.pretrain.batch import BatchBuilder
@@ -23,17 +25,58 @@ class Prepared:
     builder: BatchBuilder
     corpus: Encoder
 
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest passage of any stage, without special tokens."""
+        return max(passages.longest for passages in self.plan.data)
+
+    @property
+    def manifests(self) -> list[Manifest]:
+        """The manifest of each stage's passages."""
+        return [self.plan.data[data].manifest for data in self.plan.data_of]
+
 
 def prepare(settings: PretrainSettings, data: str) -> Prepared:
     """Open the passages and make the plan; `InputError` says what does not fit together."""
     passages = Passages(data)
+    corpus = corpus_encoder(data, passages.manifest)
+    others = _others(settings, passages)
     tasks = settings.build_tasks()
-    plan = Plan(settings, passages, tasks)
-    longest, room = passages.longest + 2, settings.model.max_positions
+    for task in tasks.values():
+        task.prepare(SpecialIds.of(corpus))
+    plan = Plan(settings, passages, tasks, others)
+    prepared = Prepared(passages, plan, BatchBuilder(plan, passages, tasks, SpecialIds.of(corpus)), corpus)
+    longest, room = prepared.longest + 2, settings.model.max_positions
     if longest > room and settings.init_from is None:
         raise InputError(
             f"passages have up to {longest} tokens, model.max_positions is {room}: "
             f"set it to {longest}, or encode with --max-tokens {room}"
         )
-    corpus = corpus_encoder(data, passages.manifest)
-    return Prepared(passages, plan, BatchBuilder(plan, passages, tasks, SpecialIds.of(corpus)), corpus)
+    return prepared
+
+
+def _others(settings: PretrainSettings, passages: Passages) -> dict[str, Passages]:
+    """Open the passages of stages that have their own, each folder once; they need the tokenizer of the run."""
+    opened, found = {os.path.realpath(passages.folder): passages}, {}
+    for number, stage in enumerate(settings.stages):
+        if stage.data is None:
+            continue
+        place = os.path.realpath(stage.data)
+        if place not in opened:
+            opened[place] = _other(stage.data, f"stages.{number}.data", passages)
+        found[stage.data] = opened[place]
+    return found
+
+
+def _other(folder: str, key: str, run: Passages) -> Passages:
+    try:
+        found = Passages(folder)
+    except InputError as error:
+        raise InputError(f"{key}: {error}") from None
+    mine, theirs = (one.manifest.details["tokenizer"] for one in (run, found))
+    if mine != theirs:
+        raise InputError(
+            f"{key}: {folder} was made with another tokenizer ({theirs[:12]}) than {run.folder} ({mine[:12]}): "
+            f"run `ernie-pipe encode --tokenizer {run.folder}/tokenizer` for it"
+        )
+    return found

@@ -3,28 +3,45 @@
 import argparse
 import json
 import time
+from typing import Any
 
 import numpy as np
+import yaml
 
 from ernie_pipe.config import apply_overrides, load_yaml, validate
 from ernie_pipe.pretrain.plan import Plan
 from ernie_pipe.pretrain.prepare import Prepared, prepare
-from ernie_pipe.pretrain.settings import PretrainSettings
+from ernie_pipe.pretrain.settings import PretrainSettings, Stage
 
 # Steps that are built to see how many tokens and how much padding they really have; widths as on a device.
 _TRIED, _WIDTH = 4, 128
+_YAML: dict[str, Any] = {"allow_unicode": True, "sort_keys": False}
+_NO_DATA = "with --data PASSAGES: examples, tokens, epochs, padding, memory and time"
 
 
 def main(argv: list[str]) -> int:
     """Print the plan of a run; returns the exit code."""
     parser = argparse.ArgumentParser(prog="ernie-pipe plan", description=__doc__.split(":")[1])
     parser.add_argument("--config", metavar="YAML", required=True, help="settings of the run (see configs/)")
-    parser.add_argument("--data", metavar="PASSAGES", required=True, help="folder of `ernie-pipe encode`")
+    parser.add_argument("--data", metavar="PASSAGES", help="folder of `ernie-pipe encode`; without it: stages alone")
     parser.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], help="change one setting")
     parser.add_argument("--tokens-per-second", metavar="N", type=_rate, help="speed of all processes, to tell the time")
-    parser.add_argument("--json", action="store_true", help="print the figures as one line of JSON")
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="print the figures as one line of JSON")
+    form.add_argument("--stages", action="store_true", help="print the stages of a `schedule` as YAML, to change them")
     args = parser.parse_args(argv)
     settings = validate(PretrainSettings, apply_overrides(load_yaml(args.config), args.set), where=args.config)
+    if args.stages:
+        print(yaml.safe_dump({"stages": [_explicit(stage) for stage in settings.stages]}, **_YAML), end="")
+        return 0
+    if args.data is None:
+        stages = task_steps(settings)
+        print(
+            json.dumps({"steps": settings.steps, "task_steps": stages}, ensure_ascii=False)
+            if args.json
+            else "\n".join([*table(stages), "", _NO_DATA])
+        )
+        return 0
     began = time.perf_counter()
     prepared = prepare(settings, args.data)
     figures = {**describe(prepared), "open_seconds": time.perf_counter() - began}
@@ -32,6 +49,10 @@ def main(argv: list[str]) -> int:
         figures["seconds"] = figures["tokens"] / args.tokens_per_second
     print(json.dumps(figures, ensure_ascii=False) if args.json else "\n".join(render(figures)))
     return 0
+
+
+def _explicit(stage: Stage) -> dict[str, Any]:
+    return {name: value for name, value in stage.model_dump().items() if value not in (None, "")}
 
 
 def _rate(text: str) -> float:
@@ -44,17 +65,34 @@ def _rate(text: str) -> float:
     return value
 
 
+def task_steps(settings: PretrainSettings) -> list[dict[str, int]]:
+    """Return the steps of each task in each stage: its share of the examples of that stage's steps.
+
+    Under a `schedule` that keeps masking in every stage, masking stands beside them and is left out.
+    """
+    beside = settings.schedule.beside() if settings.schedule and settings.schedule.kind != "stages" else {}
+    left, found = 1 - sum(beside.values()), []
+    for stage in settings.stages:
+        steps = {name: round(stage.steps * share / left) for name, share in stage.tasks.items() if name not in beside}
+        # What is rounded goes to the largest, so that a stage's sum is its steps.
+        steps[max(steps, key=lambda name: steps[name])] += stage.steps - sum(steps.values())
+        found.append(steps)
+    return found
+
+
 def describe(prepared: Prepared) -> dict:
     """Return the figures of a run; tokens and padding are those of a few steps of each stage, built as in training."""
-    plan, passages, settings = prepared.plan, prepared.passages, prepared.plan.settings
+    plan, settings = prepared.plan, prepared.plan.settings
     stages, first = [], 0
-    for number, stage in enumerate(settings.stages):
+    for number, (stage, steps) in enumerate(zip(settings.stages, task_steps(settings), strict=True)):
         tokens, padding, seconds = _try(prepared, first, min(_TRIED, stage.steps))
         before, after = plan.served(first), plan.served(first + stage.steps)
         stages.append(
             {
                 "name": stage.name or f"stage {number + 1}",
                 "steps": stage.steps,
+                "task_steps": steps,
+                "data": plan.data[plan.data_of[number]].folder,
                 "examples_per_step": plan.examples[number],
                 "tokens_per_step": tokens,
                 "tokens": tokens * stage.steps,
@@ -65,16 +103,11 @@ def describe(prepared: Prepared) -> dict:
         )
         first += stage.steps
     return {
-        "data": passages.folder,
-        "passages": len(passages),
-        "documents": passages.documents,
-        "corpus_tokens": passages.total_tokens,
-        "longest": passages.longest,
+        **_data(plan, 0),
+        "others": [_data(plan, number) for number in range(1, len(plan.data))],
         "steps": plan.steps,
         "tokens": sum(stage["tokens"] for stage in stages),
         "stages": stages,
-        "tasks": _tasks(plan),
-        "sources": _sources(plan),
         "parameters": None if settings.init_from else parameters(prepared),
     }
 
@@ -93,21 +126,35 @@ def _try(prepared: Prepared, first: int, steps: int) -> tuple[float, float, floa
     return tokens / steps, 1 - tokens / full, seconds
 
 
-def _tasks(plan: Plan) -> dict[str, dict[str, float]]:
-    served, epochs = plan.served(plan.steps), plan.epochs(plan.steps)
+def _data(plan: Plan, number: int) -> dict[str, Any]:
+    """Return what some passages hold, and how often their tasks and sources are gone through."""
+    passages = plan.data[number]
     return {
-        name: {"passages": len(anchors), "examples": served[name], "epochs": epochs[name]}
-        for name, anchors in plan.anchors.items()
+        "data": passages.folder,
+        "passages": len(passages),
+        "documents": passages.documents,
+        "corpus_tokens": passages.total_tokens,
+        "longest": passages.longest,
+        "tasks": _tasks(plan, number),
+        "sources": _sources(plan, number),
     }
 
 
-def _sources(plan: Plan) -> dict[str, dict[str, float]]:
+def _tasks(plan: Plan, data: int) -> dict[str, dict[str, float]]:
+    served, epochs = plan.served_by_source(plan.steps, data), plan.epochs(plan.steps, data)
+    return {
+        name: {"passages": len(anchors), "examples": round(served[name].sum()), "epochs": epochs[name]}
+        for name, anchors in plan.anchors_of[data].items()
+    }
+
+
+def _sources(plan: Plan, data: int) -> dict[str, dict[str, float]]:
     """Return for each source its passages, the examples that it serves, and those a passage."""
-    passages = plan.passages
+    passages = plan.data[data]
     rows = np.zeros(len(passages.source_names), dtype=np.int64)
     for start in range(0, len(passages), 1 << 20):
         rows += np.bincount(passages.source[start : start + (1 << 20)], minlength=len(rows))
-    served = np.sum(list(plan.served_by_source(plan.steps).values()), axis=0)
+    served = sum(plan.served_by_source(plan.steps, data).values(), np.zeros(len(rows)))
     return {
         name: {"passages": int(count), "examples": float(given), "epochs": float(given / count)}
         for name, count, given in zip(passages.source_names, rows, served, strict=True)
@@ -132,25 +179,43 @@ def parameters(prepared: Prepared) -> int:
 
 def render(figures: dict) -> list[str]:
     """Write the figures for people."""
+    everything = [figures, *figures["others"]]
     lines = [
-        f"{figures['data']}: {figures['passages']:,} passages of {figures['documents']:,} documents, "
-        f"{figures['corpus_tokens']:,} tokens, the longest {figures['longest']} "
-        f"(opened in {figures['open_seconds']:.1f} s)",
-        "",
+        f"{found['data']}: {found['passages']:,} passages of {found['documents']:,} documents, "
+        f"{found['corpus_tokens']:,} tokens, the longest {found['longest']}"
+        for found in everything
     ]
+    lines += [f"(opened in {figures['open_seconds']:.1f} s)", ""]
     for stage in figures["stages"]:
+        where = f" on {stage['data']}" if stage["data"] != figures["data"] else ""
         lines.append(
-            f"{stage['name']}: {stage['steps']:,} steps of {stage['examples_per_step']:,} examples, "
+            f"{stage['name']}{where}: {stage['steps']:,} steps of {stage['examples_per_step']:,} examples, "
             f"{stage['tokens_per_step']:,.0f} tokens a step, {stage['tokens']:,.0f} in all, "
             f"padding {stage['padding']:.1%}"
         )
         lines += [f"  {name:<28}{count:>14,} examples" for name, count in stage["examples"].items()]
-    lines += ["", f"{'':<30}{'passages':>14}{'examples':>14}{'epochs':>10}"]
-    for kind, word in (("tasks", "can serve"), ("sources", "source")):
-        for name, row in figures[kind].items():
-            label = f"{name} ({word})"
-            lines.append(f"{label:<30}{row['passages']:>14,}{row['examples']:>14,.0f}{row['epochs']:>10.2f}")
+    lines += ["", *table([stage["task_steps"] for stage in figures["stages"]])]
+    for found in everything:
+        title = found["data"] if figures["others"] else ""
+        lines += ["", f"{title:<30}{'passages':>14}{'examples':>14}{'epochs':>10}"]
+        for kind, word in (("tasks", "can serve"), ("sources", "source")):
+            for name, row in found[kind].items():
+                label = f"{name} ({word})"
+                lines.append(f"{label:<30}{row['passages']:>14,}{row['examples']:>14,.0f}{row['epochs']:>10.2f}")
     lines += ["", *_summary(figures)]
+    return lines
+
+
+def table(stages: list[dict[str, int]]) -> list[str]:
+    """Write the steps of tasks (rows) in stages (columns), and their sums."""
+    names = list(dict.fromkeys(name for stage in stages for name in stage))
+    titles = [f"stage {number + 1}" for number in range(len(stages))]
+    rows = {name: [stage.get(name, 0) for stage in stages] for name in names}
+    rows["all"] = [sum(stage.values()) for stage in stages]
+    lines = ["".join([f"{'steps of a task':<24}", *(f"{title:>12}" for title in [*titles, "in all"])])]
+    for name, counts in rows.items():
+        shown = [f"{count:,}" if count else "" for count in [*counts, sum(counts)]]
+        lines.append("".join([f"{name:<24}", *(f"{count:>12}" for count in shown)]))
     return lines
 
 

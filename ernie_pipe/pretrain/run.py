@@ -6,9 +6,9 @@
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,20 +21,26 @@ from ernie_pipe.errors import InputError
 from ernie_pipe.pretrain.settings import PretrainSettings
 from ernie_pipe.text.encode import Encoder, load_encoder
 
-# Settings that may differ when a run goes on: none of them changes a weight (beyond rounding).
+# Settings that may differ when a run goes on, by key or block: none of them changes a weight (beyond rounding).
+# All others, and every key that is not named here, are refused.
 HARMLESS = (
     "processes",
     "log_every",
     "trackers",
-    "checkpoint.",
+    "checkpoint",
     "batch.loader_workers",
-    "evaluate.",
+    "evaluate",
     "activation_checkpointing",
+    # Compiled code rounds otherwise and draws other dropout, as another device does; batches and masks are the same.
+    "compile",
     # A run that a step like these has stopped must be able to pass over it.
     "on_non_finite",
     "on_spike",
     "spike_factor",
 )
+
+# Raised whenever the same settings and passages would make other batches or masks than before.
+BATCHES = 2
 
 
 @dataclass(frozen=True)
@@ -46,6 +52,8 @@ class Run:
     data_fingerprint: str
     tokenizer_fingerprint: str
     task_names: list[str]
+    stage_fingerprints: list[str] = field(default_factory=list)
+    batches: int = 1
 
 
 def corpus_encoder(data: str, manifest: Manifest) -> Encoder:
@@ -71,43 +79,115 @@ def lock(run: Path) -> Iterator[None]:
         raise InputError(f"{run}: another process is training in this folder; choose another --output") from None
 
 
-def create(run: Path, settings: PretrainSettings, data: str, manifest: Manifest) -> None:
-    """Write `run.json` and the tokenizer, unless the folder holds this very run already."""
-    if check(run, settings, manifest):
+def create(
+    run: Path, settings: PretrainSettings, data: str, manifest: Manifest, stages: Sequence[Manifest] = ()
+) -> None:
+    """Write `run.json` and the tokenizer, unless the folder holds this very run already.
+
+    `stages`: the manifest of each stage's passages, where some are others than those in `data`.
+    A run whose passages have moved is told where they lie now.
+    """
+    place = str(Path(data).resolve())
+    if check(run, settings, manifest, stages):
+        found = _content(run)
+        known = read(run).settings
+        moved = [
+            old.model_copy(update={"data": new.data}) for old, new in zip(known.stages, settings.stages, strict=True)
+        ]
+        if found["data"] != place or moved != known.stages:
+            kept = known.model_copy(update={"stages": moved})
+            _write(run, found | {"data": place, "settings": kept.model_dump()})
         return
     content = {
         "settings": settings.model_dump(),
-        "data": str(Path(data).resolve()),
+        "data": place,
         "data_fingerprint": manifest.data_fingerprint,
         "tokenizer_fingerprint": manifest.details["tokenizer"],
         "task_names": settings.task_names(),
+        "stage_fingerprints": _fingerprints(settings, manifest.data_fingerprint, stages),
+        "batches": BATCHES,
     }
-    shutil.copytree(Path(data) / "tokenizer", run / "tokenizer", dirs_exist_ok=True)
+    try:
+        shutil.copytree(Path(data) / "tokenizer", run / "tokenizer", dirs_exist_ok=True)
+    except shutil.Error as error:
+        raise InputError(f"{run}: the tokenizer cannot be copied there: {error.args[0][0][2]}") from None
+    _write(run, content)
+
+
+def extend(run: Path, settings: PretrainSettings, manifest: Manifest, stages: Sequence[Manifest]) -> None:
+    """Rewrite `run.json` of a finished run with more stages and tasks; `stages` as in `create`.
+
+    `InputError` where something else would change.
+    """
+    known = read(run).settings
+    count = len(known.stages)
+    old = settings.model_copy(
+        update={
+            "stages": settings.stages[:count],
+            "tasks": {name: settings.tasks[name] for name in known.tasks},
+            "schedule": known.schedule,
+        }
+    )
+    check(run, old, manifest, stages[:count])
+    content = {
+        "settings": settings.model_dump(),
+        "task_names": settings.task_names(),
+        "stage_fingerprints": _fingerprints(settings, manifest.data_fingerprint, stages),
+    }
+    _write(run, _content(run) | content)
+
+
+def _write(run: Path, content: dict[str, Any]) -> None:
     write_atomic(str(run / "run.json"), json.dumps(content, ensure_ascii=False, indent=1).encode())
 
 
-def check(run: Path, settings: PretrainSettings, manifest: Manifest) -> bool:
+def _fingerprints(settings: PretrainSettings, data: str, stages: Sequence[Manifest]) -> list[str]:
+    """Return the fingerprint of each stage's passages: those of the run where nothing else is said."""
+    return [stage.data_fingerprint for stage in stages] or [data] * len(settings.stages)
+
+
+def check(run: Path, settings: PretrainSettings, manifest: Manifest, stages: Sequence[Manifest] = ()) -> bool:
     """Return whether `run` exists; `InputError` names what differs from the settings and data it was started with."""
     if not (run / "run.json").is_file():
         return False
     found = _content(run)
     if found["data_fingerprint"] != manifest.data_fingerprint:
         raise InputError(f"{run}: was started on other data ({found['data']}); choose another --output")
+    known = read(run)
+    if known.batches != BATCHES:
+        raise InputError(
+            f"{run}: was started by another version of ernie_pipe, which drew other batches: finish it with that "
+            "version, or choose another --output (--init-from takes over the weights of its export)"
+        )
     # Read as settings first: a key that is younger than the run had its default then.
-    before, now = (dict(_flat(_whole(each))) for each in (read(run).settings, settings))
+    before, now = (dict(_flat(_whole(each))) for each in (known.settings, settings))
     for key in sorted({*before, *now}):
-        if before.get(key) != now.get(key) and not key.startswith(HARMLESS):
+        if before.get(key) != now.get(key) and not harmless(key):
             raise InputError(
                 f"{run}: was started with {key} = {before.get(key)!r}, now it is {now.get(key)!r}; "
                 "set it back, or choose another --output"
             )
+    had = known.stage_fingerprints or _fingerprints(known.settings, known.data_fingerprint, ())
+    has = _fingerprints(settings, manifest.data_fingerprint, stages)
+    for number in range(len(settings.stages)):
+        if had[number] != has[number]:
+            folder = known.settings.stages[number].data or known.data
+            raise InputError(f"{run}: stage {number + 1} was started on other data ({folder}); choose another --output")
     return True
+
+
+def harmless(key: str) -> bool:
+    """Return whether a setting (`checkpoint.every`) may differ when a run goes on."""
+    return any(key == name or key.startswith(f"{name}.") for name in HARMLESS)
 
 
 def _whole(settings: PretrainSettings) -> dict[str, Any]:
     """Return the settings with those of the tasks filled in: a default that is spelled out is no change."""
     tasks = {name: task.settings.model_dump() for name, task in settings.build_tasks().items()}
-    return settings.model_dump() | {"tasks": tasks}
+    # Where passages lie says nothing, their fingerprints do.
+    stages = [stage.model_dump(exclude={"data"}) for stage in settings.stages]
+    # A rule is what its stages are.
+    return settings.model_dump(exclude={"schedule"}) | {"tasks": tasks, "stages": stages}
 
 
 def cut_logs(run: Path, step: int) -> None:

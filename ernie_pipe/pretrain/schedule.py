@@ -9,8 +9,11 @@ import math
 from ernie_pipe.pretrain.settings import OptimizerSettings
 
 
-def learning_rate(step: int, total: int, settings: OptimizerSettings) -> float:
+def learning_rate(step: int, total: int, settings: OptimizerSettings, peak: float | None = None) -> float:
     """Return the rate of `step` (from 0) of `total`: warm-up, then what `settings.schedule` says.
+
+    `peak` is that of the step's stage, where it has its own. Warm-up and decay go over the whole run, once: at the
+    border of two stages the rate leaps by the ratio of their peaks (above `min_learning_rate`), the curve goes on.
 
     - `constant`: the peak.
     - `linear`, `cosine`: down to `min_learning_rate` at `total`.
@@ -18,7 +21,7 @@ def learning_rate(step: int, total: int, settings: OptimizerSettings) -> float:
     - `warmup_stable_decay`: the peak, then straight down to `min_learning_rate` in the last `decay_steps`
       (Hu et al. 2024, MiniCPM, section 4).
     """
-    peak, warmup = settings.learning_rate, settings.warmup_steps
+    peak, warmup = settings.learning_rate if peak is None else peak, settings.warmup_steps
     if step < warmup:
         return peak * min(1.0, (step + 1) / warmup)
     if settings.schedule == "constant":

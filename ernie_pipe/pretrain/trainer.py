@@ -23,8 +23,9 @@ from ernie_pipe.model.multitask import MultiTaskModel, TaskOutput
 from ernie_pipe.pretrain import checkpoint, run
 from ernie_pipe.pretrain.batch import BatchBuilder, to_tensors
 from ernie_pipe.pretrain.evaluate import EvaluationState, HeldOut
-from ernie_pipe.pretrain.export import initial_model
+from ernie_pipe.pretrain.export import initial_model, saved_model
 from ernie_pipe.pretrain.guard import Guard
+from ernie_pipe.pretrain.loader import batches_of
 from ernie_pipe.pretrain.optimizer import build_optimizer
 from ernie_pipe.pretrain.prepare import prepare
 from ernie_pipe.pretrain.schedule import learning_rate
@@ -54,13 +55,14 @@ class Trainer:
         self.settings, self.folder = settings, folder
         prepared = prepare(settings, data)
         self.passages, self.plan, self.builder = prepared.passages, prepared.plan, prepared.builder
-        self.held_out = HeldOut(settings, data, self.builder.special) if settings.evaluate.every else None
+        self.held_out = HeldOut(settings, data, prepared.corpus) if settings.evaluate.every else None
         self.accelerator = build_accelerator(settings, folder)
         check_world(settings.processes, self.accelerator.num_processes)
         self._check_dropout()
         self.micro_batches = self.plan.micro_batches_of(self.accelerator.process_index, self.accelerator.num_processes)
         torch.manual_seed(int(draws.key(settings.seed, _WEIGHTS)) % 2**63)
-        model = initial_model(settings, self.builder.tasks, prepared.corpus)
+        tasks, self.step = self.builder.tasks, checkpoint.newest(folder) or 0
+        model = saved_model(folder, tasks) if self.step else initial_model(settings, tasks, prepared.corpus)
         self._check_lengths(model)
         if settings.activation_checkpointing:
             # transformers has renamed it: the old name goes in 6, the new one is not in every 5.
@@ -69,18 +71,23 @@ class Trainer:
             enable({"use_reentrant": False})
         # The folder is written last: a mistake until here leaves no run behind that would refuse the right settings.
         if self.accelerator.is_main_process:
-            run.create(folder, settings, data, self.passages.manifest)
+            run.create(folder, settings, data, self.passages.manifest, prepared.manifests)
             model.config.save_pretrained(folder)
         self.accelerator.wait_for_everyone()
         self._guard = Guard(settings.on_non_finite, settings.on_spike, settings.spike_factor)
-        self.step = self._resume(model)
+        if self.step:
+            self._resume(model)
+        if settings.compile:
+            # In place: names of parameters, and with them checkpoints, stay as they are.
+            model.encoder.compile(dynamic=True)
         optimizer = build_optimizer(model, settings.optimizer)
         if self.step:
-            checkpoint.load_optimizer(folder, self.step, optimizer)
+            checkpoint.load_optimizer(folder, self.step, optimizer, model)
         self.model, self.optimizer = self.accelerator.prepare(model, optimizer)
         self._stop_asked = False
         self.writer = checkpoint.Writer()
-        self.seconds = 0.0
+        # Of training, and of it those that went by until a batch was there.
+        self.seconds = self.data_seconds = 0.0
 
     def _check_dropout(self) -> None:
         half = self.accelerator.mixed_precision != "no" and self.accelerator.device.type == "cuda"
@@ -92,25 +99,37 @@ class Trainer:
 
     def _check_lengths(self, model: MultiTaskModel) -> None:
         """Refuse passages that are longer than the positions of `init_from`, whose shape wins over the settings."""
-        splits = [self.passages, self.held_out.passages] if self.held_out else [self.passages]
+        splits = [*self.plan.data, self.held_out.passages] if self.held_out else self.plan.data
         longest = max(split.longest for split in splits) + 2
         room = model.config.max_position_embeddings
         if longest > room:
             raise InputError(
                 f"passages have up to {longest} tokens, {self.settings.init_from or 'the model'} has {room} positions: "
-                f"encode with --max-tokens {room}"
+                f"set model.max_positions to {longest}, or encode with --max-tokens {room}"
+            )
+        facts = self.held_out.facts if self.held_out else None
+        if facts is not None and facts.longest > room:
+            raise InputError(
+                f"evaluate.facts: a question has {facts.longest} tokens, {self.settings.init_from or 'the model'} has "
+                f"{room} positions"
             )
 
-    def _resume(self, model: MultiTaskModel) -> int:
-        step = checkpoint.newest(self.folder)
-        if step is None:
-            return 0
-        checkpoint.load_model(self.folder, step, model)
-        remembered = checkpoint.trainer_state(self.folder, step)
+    def _resume(self, model: MultiTaskModel) -> None:
+        checkpoint.load_model(self.folder, self.step, model, self.settings.begun(self.step))
+        remembered = checkpoint.trainer_state(self.folder, self.step)
         self._guard.restore(remembered.get("guard", {}))
         if self.held_out is not None and "evaluation" in remembered:
-            self.held_out.state = EvaluationState(**remembered["evaluation"])
-        return step
+            before, now = remembered.get("measured", {}), self._measured()
+            changed = [f"evaluate.{key}" for key in before if before[key] != now.get(key)]
+            if changed and self.accelerator.is_main_process:
+                logger.info("%s has changed: the best so far is forgotten", ", ".join(changed))
+            state = EvaluationState(**remembered["evaluation"])
+            self.held_out.state = EvaluationState(step=state.step) if changed else state
+
+    def _measured(self) -> dict[str, Any]:
+        """Return the settings that make one evaluation comparable with another."""
+        tasks = [] if self.held_out is None else self.held_out.rows
+        return self.settings.evaluate.model_dump(exclude={"every", "patience"}) | {"tasks": tasks}
 
     def train(self, max_steps: int | None = None) -> dict[str, float]:
         """Train up to the end of the schedule (or to `max_steps`), save, and return the last means per task.
@@ -137,13 +156,19 @@ class Trainer:
             run.cut_logs(self.folder, self.step)
             if self.step:
                 logger.info("%s: going on from step %d", self.folder, self.step)
+            for name in self.held_out.left_out if self.held_out is not None else ():
+                logger.info("%s: is not evaluated: no held-out passage of --data can serve it", name)
+            if self.held_out is not None and self.held_out.facts is not None and self.held_out.facts.skipped:
+                given = self.settings.evaluate.facts
+                logger.info("%s: %d facts are not asked: [UNK] in their answers", given, self.held_out.facts.skipped)
         self._listen()
         self.accelerator.init_trackers("tensorboard")
         main = self.accelerator.is_main_process
         progress = Progress("pretrain", end, initial=self.step) if main else None
-        tally = TaskMeans(list(self.builder.tasks), self.accelerator.device)
+        classes = {name: task.classes for name, task in self.builder.tasks.items()}
+        tally = TaskMeans(classes, self.accelerator.device)
         means: dict[str, float] = {}
-        began, tokens = time.monotonic(), 0
+        began, tokens, self.data_seconds = time.monotonic(), 0, 0.0
         # A run that was stopped at a step of evaluation makes up for it.
         self._evaluate()
         self.model.train()
@@ -183,16 +208,23 @@ class Trainer:
             sampler=range(self.step, end),
             num_workers=self.settings.batch.loader_workers,
         )
-        device = self.accelerator.device
-        for batches in loader:
-            yield [to_device(batch, device) for batch in batches]
+        device, ready = self.accelerator.device, batches_of(loader)
+        while True:
+            began = time.monotonic()
+            batches = [to_device(batch, device) for batch in next(ready, [])]
+            self.data_seconds += time.monotonic() - began
+            if not batches:
+                return
+            yield batches
 
     def _one_step(self, batches: list[dict[str, Any]], tally: TaskMeans) -> bool:
         """Run forward, backward and the update; return whether some rank was asked to stop."""
         counts = self._global_counts(batches)
         if counts["failed"]:
             raise self.writer.failure or checkpoint.SaveFailed("the main process could not save")
-        rate = learning_rate(self.step, self.plan.steps, self.settings.optimizer)
+        _, stage = self.plan.stage(self.step)
+        first, length = self.settings.curve(self.step)
+        rate = learning_rate(self.step - first, length, self.settings.optimizer, stage.learning_rate)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         tally.mark()
@@ -205,7 +237,7 @@ class Trainer:
                 loss = self._loss(outputs, counts)
                 self.accelerator.backward(loss)
             total += loss.detach()
-            tally.add(outputs)
+            tally.add(outputs, batch["targets"], batch["similar_words"])
         norm = self.accelerator.clip_grad_norm_(self.model.parameters(), self.settings.optimizer.clip_norm)
         if self._counts(total, norm):
             self.optimizer.step()
@@ -276,6 +308,9 @@ class Trainer:
         """Save in the background; `wait` until it lies on the disk, where all ranks learn of a failure."""
         if self.accelerator.is_main_process:
             evaluation = self.held_out and self.held_out.state
+            remembered: dict[str, Any] = {"guard": self._guard.to_state()}
+            if evaluation:
+                remembered |= {"evaluation": asdict(evaluation), "measured": self._measured()}
             self.writer.save(
                 self.folder,
                 self.step,
@@ -283,10 +318,10 @@ class Trainer:
                 self.optimizer.optimizer,
                 keep=self.settings.checkpoint.keep,
                 best=evaluation.best_step if evaluation else None,
-                trainer={"guard": self._guard.to_state()} | ({"evaluation": asdict(evaluation)} if evaluation else {}),
+                trainer=remembered,
+                wait=wait,
             )
         if wait:
-            self.writer.wait()
             failed = torch.tensor(int(self.writer.failure is not None), device=self.accelerator.device)
             if self.accelerator.reduce(failed, "sum").item():
                 raise self.writer.failure or checkpoint.SaveFailed("the main process could not save")
@@ -303,6 +338,6 @@ class Trainer:
 
 def _note(means: dict[str, float]) -> str:
     losses = [f"{name.removeprefix('loss/')} {value:.3f}" for name, value in means.items() if name.startswith("loss/")]
-    if "tokens_per_s" in means:
-        losses.append(f"{means['tokens_per_s']:,.0f} tokens/s")
-    return "  ".join(losses)
+    # First what a narrow terminal must not cut off.
+    speed = [f"{means['tokens_per_s']:,.0f} tokens/s"] if "tokens_per_s" in means else []
+    return "  ".join(speed + losses)

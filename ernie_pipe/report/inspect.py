@@ -9,7 +9,7 @@ import numpy as np
 from ernie_pipe import draws
 from ernie_pipe.corpus import manifest as manifests
 from ernie_pipe.errors import InputError
-from ernie_pipe.masking import LEVELS, MaskingRule, mask_units, unit_starts
+from ernie_pipe.masking import LENGTHS, LEVELS, STRATEGIES, MaskingRule, mask_units
 from ernie_pipe.pretrain import run as runs
 from ernie_pipe.pretrain.prepare import prepare
 from ernie_pipe.report.masks import MaskedExample, examples, render
@@ -25,13 +25,16 @@ def main(argv: list[str]) -> int:
     """Print masked examples; returns the exit code."""
     parser = argparse.ArgumentParser(prog="ernie-pipe inspect", description=__doc__)
     what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--text", help="mask this text at every level")
+    what.add_argument("--text", help="mask this text at every level, or as --strategy says")
     what.add_argument("--run", help="show a step of this run, exactly as it was trained")
     parser.add_argument("--step", type=int, default=0, help="step of the run")
     parser.add_argument("--examples", type=int, default=8, help="sequences to show")
     parser.add_argument("--lexicon", nargs="+", default=[], help="lexicon files for --text")
     parser.add_argument("--engine", default="rjieba", help="word engine for --text")
     parser.add_argument("--seed", type=int, default=1, help="seed for --text")
+    parser.add_argument(
+        "--strategy", choices=STRATEGIES, default="units", help="mask units of --text, or n-grams or spans of words"
+    )
     parser.add_argument("--rate", type=float, default=0.3, help="share of --text to mask (training: 0.15)")
     parser.add_argument("--color", choices=("auto", "always", "never"), default="auto", help="colour the masks")
     args = parser.parse_args(argv)
@@ -43,7 +46,7 @@ def main(argv: list[str]) -> int:
         lexicon = lexicons.from_bytes(lexicons.compile_lexicon(table.entities, table.phrases))
         units = Segmenter(load_engine(args.engine), lexicon).units(args.text)
         print("\n".join(_describe(args.text, units)))
-        shown = mask_text(args.text, units, args.seed, args.rate)
+        shown = mask_text(args.text, units, args.seed, args.rate, args.strategy)
     else:
         shown = (example for number, example in zip(range(args.examples), of_step(args.run, args.step), strict=False))
     for example in shown:
@@ -66,8 +69,10 @@ def _describe(text: str, units: Units) -> list[str]:
     ]
 
 
-def mask_text(text: str, units: Units, seed: int, rate: float = 0.3) -> Iterator[MaskedExample]:
-    """Yield `text`, character by character, masked once at every level."""
+def mask_text(
+    text: str, units: Units, seed: int, rate: float = 0.3, strategy: str = "units"
+) -> Iterator[MaskedExample]:
+    """Yield `text`, character by character, masked once at every level, or four times in n-grams or spans of words."""
     characters = np.array([i for i, character in enumerate(text) if not character.isspace()], dtype=np.int32)
     encoding = Encoding(np.arange(len(characters)), characters, characters + 1)
     spans = {
@@ -82,16 +87,17 @@ def mask_text(text: str, units: Units, seed: int, rate: float = 0.3) -> Iterator
     )  # fmt: skip
     bits[:1] |= WORD_START
     original = [text[i] for i in characters.tolist()]
-    for number, level in enumerate(LEVELS):
+    levels = LEVELS if strategy == "units" else ("word",) * 4
+    for number, level in enumerate(levels):
         masked = mask_units(
             encoding.ids, bits, np.ones(len(bits), bool), np.zeros(len(bits), int), draws.key(seed, number)[None],
-            rule=MaskingRule({level: 1.0}, rate, mask=1.0, random=0.0), mask_id=-1, replacements=np.zeros(1, int),
+            rule=MaskingRule({level: 1.0}, rate, mask=1.0, random=0.0, lengths=LENGTHS[strategy]), mask_id=-1,
+            replacements=np.zeros(1, int),
         )  # fmt: skip
         unit = np.full(len(bits), -1)
-        starts = unit_starts(bits, np.ones(len(bits), bool), np.full(len(bits), number))
-        unit[masked.positions] = np.cumsum(starts)[masked.positions]
+        unit[masked.positions] = masked.units
         seen = ["[MASK]" if at >= 0 else token for token, at in zip(original, unit, strict=True)]
-        yield MaskedExample("your text", level, seen, original, unit.tolist())
+        yield MaskedExample("your text", level if strategy == "units" else strategy, seen, original, unit.tolist())
 
 
 def of_step(folder: str, step: int) -> Iterator[MaskedExample]:
@@ -100,6 +106,10 @@ def of_step(folder: str, step: int) -> Iterator[MaskedExample]:
     if manifests.read(run.data, "passages").data_fingerprint != run.data_fingerprint:
         raise InputError(f"{run.data}: is no longer the data that {folder} was started on")
     prepared = prepare(run.settings, run.data)
+    for number, manifest in enumerate(prepared.manifests if run.stage_fingerprints else ()):
+        if manifest.data_fingerprint != run.stage_fingerprints[number]:
+            place = run.settings.stages[number].data or run.data
+            raise InputError(f"{place}: is no longer the data that stage {number + 1} of {folder} was started on")
     if not 0 <= step < prepared.plan.steps:
         raise InputError(f"--step {step}: this run has the steps 0 to {prepared.plan.steps - 1}")
     tokens = {number: token for token, number in prepared.corpus.vocab.items()}

@@ -1,6 +1,7 @@
 """Small passages folders without Spark, by the same functions as `spark_jobs/encode_corpus.py` uses."""
 
 import json
+import shutil
 from collections import Counter
 from collections.abc import Sequence
 from functools import cache
@@ -70,10 +71,20 @@ def write_tokenizer(folder: Path, texts: Sequence[str]) -> Path:
 
 
 def write_passages(
-    folder: Path, texts: Sequence[str], *, max_tokens: int, shards: int = 2, source: str = "sample"
+    folder: Path,
+    texts: Sequence[str],
+    *,
+    max_tokens: int,
+    shards: int = 2,
+    source: str = "sample",
+    tokenizer: str | None = None,
 ) -> str:
-    """Segment and encode `texts`, one document each, into the passages folder `folder`."""
-    encoder = load_encoder(str(write_tokenizer(folder / "tokenizer", texts)))
+    """Segment and encode `texts`, one document each, into the passages folder `folder`, with a tokenizer of theirs."""
+    if tokenizer is None:
+        write_tokenizer(folder / "tokenizer", texts)
+    else:
+        shutil.copytree(tokenizer, folder / "tokenizer")
+    encoder = load_encoder(str(folder / "tokenizer"))
     table = lexicon_files.read_lexicons([str(resources.sample() / "lexicon.tsv")])
     segmenter = Segmenter(
         load_engine("rjieba"), lexicons.from_bytes(lexicons.compile_lexicon(table.entities, table.phrases))

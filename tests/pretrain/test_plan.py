@@ -1,3 +1,4 @@
+import json
 import re
 
 import numpy as np
@@ -5,9 +6,10 @@ import pytest
 
 from ernie_pipe.corpus.reader import Passages
 from ernie_pipe.errors import InputError
-from ernie_pipe.pretrain.plan import Plan
+from ernie_pipe.pretrain.plan import SPAN, Plan
+from ernie_pipe.pretrain.settings import MASKING
 from ernie_pipe.tasks.sentence_reordering import SentenceReordering
-from tests.pretrain.building import settings
+from tests.pretrain.building import batches, sample_texts, settings, write_passages
 
 SHARES = {"knowledge_masking": 0.53, "sentence_reordering": 0.17, "sentence_distance": 0.3}
 
@@ -70,25 +72,41 @@ def test_stages_begin_and_end_where_they_should(plan):
 
 @pytest.mark.parametrize("parts", [1, 4, 16])
 def test_micro_batches_hold_equal_numbers_and_near_equal_tokens(data, parts):
-    plan = plan_of(data, batch={"tokens_per_step": 16384, "micro_batches": parts})
-    tokens = Passages(data).tokens.astype(int) + 2
+    builder = batches(data, batch={"tokens_per_step": 16384, "micro_batches": parts})
     for step in (0, 5):
-        slots = plan.step(step)
-        assert len({len(part) for part in slots}) == 1
-        sums = np.array([tokens[part.passage].sum() for part in slots])
-        assert np.ptp(sums) <= (0.05 if parts < 16 else 0.08) * sums.mean()
-        assert sums.sum() == pytest.approx(16384, rel=0.04)
+        assert len({len(part) for part in builder.plan.step(step)}) == 1
+        sums = np.array([len(built.packed.input_ids) for built in builder.step(step, range(parts))])
+        # A pair's own length is known by its mean alone.
+        assert np.ptp(sums) <= (0.02 if step == 0 else 0.05 if parts < 16 else 0.12) * sums.mean()
+
+
+PAIRS = {"knowledge_masking": 0.5, "sentence_distance": 0.5}
+
+
+def test_every_step_has_the_tokens_that_were_asked_for(data):
+    """Pairs of sentences are shorter than their anchors: K counts what examples really have."""
+    wanted = {"tokens_per_step": 16384, "micro_batches": 2}
+    builder = batches(data, stages=[{"steps": 40, "tasks": PAIRS}], batch=wanted)
+    tokens = [sum(len(b.packed.input_ids) for b in builder.step(step, range(2))) for step in range(40)]
+    assert np.mean(tokens) == pytest.approx(16384, rel=0.02)
+    assert max(tokens) - min(tokens) <= 0.04 * 16384
+    assert sum(builder.passages.tokens[part.passage].sum() for part in builder.plan.step(0)) > 1.05 * 16384
 
 
 def test_an_epoch_takes_every_passage_once_and_the_next_another_order(data):
     plan = plan_of(data, stages=[{"steps": 200}], batch={"tokens_per_step": 2048, "micro_batches": 1})
-    order = np.concatenate([plan.step(step)[0].passage for step in range(60)])
-    # Inside a step examples are sorted by their number, so the order over steps is the plan's.
-    size = len(Passages(data))
-    first, second = order[:size], order[size : 2 * size]
+    size = len(plan.passages)
+    ordinals = np.arange(2 * size)
+    first, second = np.split(plan._passages(0, MASKING, ordinals)[0], 2)
     assert np.array_equal(np.sort(first), np.arange(size))
     assert np.array_equal(np.sort(second), np.arange(size))
     assert (first == second).mean() < 0.02
+    # Steps share out what is next in that order, block by block.
+    for block in (0, 3):
+        steps = range(block * SPAN, (block + 1) * SPAN)
+        served = np.concatenate([plan.step(step)[0].passage for step in steps])
+        wanted = np.arange(steps.start * plan.examples[0], steps.stop * plan.examples[0])
+        assert sorted(served) == sorted(plan._passages(0, MASKING, wanted)[0])
 
 
 def test_only_eligible_passages_serve_a_task(plan, data):
@@ -120,8 +138,6 @@ def test_another_seed_is_another_plan(plan, data):
 
 
 def test_a_passage_that_repeats_in_a_step_gets_other_draws(tmp_path):
-    from tests.pretrain.building import write_passages
-
     folder = write_passages(tmp_path / "two", ["哈尔滨是黑龙江的省会。", "长春是吉林的省会。"], max_tokens=32)
     (slots,) = plan_of(folder, stages=[{"steps": 1}], batch={"tokens_per_step": 400, "micro_batches": 1}).step(0)
     assert len(slots) > 20
@@ -140,7 +156,7 @@ def test_a_task_that_no_passage_can_serve_is_named(data):
     short = settings(tasks=tasks, stages=stages)
     passages = Passages(data)
     passages.sentences = np.minimum(passages.sentences, 2)
-    with pytest.raises(InputError, match=re.escape(f"sentence_reordering: 0 of {len(passages)} passages")):
+    with pytest.raises(InputError, match=rf"sentence_reordering needs .*: 0 of the {len(passages)} passages"):
         Plan(short, passages, short.build_tasks())
 
 
@@ -161,10 +177,6 @@ def test_a_step_too_small_for_its_tasks_is_refused(data):
 
 def two_sources(tmp_path):
     """The sample in two sources, a shard each, the second with three times the documents."""
-    import json
-
-    from tests.pretrain.building import sample_texts, write_passages
-
     parts = [write_passages(tmp_path / name, sample_texts(count), max_tokens=64, shards=1, source=name)
              for name, count in (("few", 40), ("many", 120))]  # fmt: skip
     first, second = (json.loads((tmp_path / name / "manifest.json").read_text()) for name in ("few", "many"))
@@ -209,3 +221,23 @@ def test_a_source_without_weight_is_left_out_or_asked_for(tmp_path):
 def test_memory_of_the_plan_is_counts_alone(data):
     plan = plan_of(data)
     assert plan.anchors["knowledge_masking"]._before.nbytes <= 16
+
+
+def test_a_stage_may_have_weights_of_its_own(tmp_path):
+    data = two_sources(tmp_path)
+    stages = [{"steps": 20, "sources": {"few": 3.0, "many": 1.0}}, {"steps": 20}, {"steps": 20, "sources": {}}]
+    plan = plan_of(data, stages=stages, sources={"few": 0, "many": 1})
+    passages, (few,) = plan.passages, (n for n, name in enumerate(plan.passages.source_names) if name == "few")
+    chosen = [
+        np.concatenate([part.passage for step in range(a, a + 20) for part in plan.step(step)]) for a in (0, 20, 40)
+    ]
+    shares = [np.mean(passages.source[passage] == few) for passage in chosen]
+    assert shares[0] == pytest.approx(0.75, abs=0.01)
+    assert shares[1] == 0
+    assert 0 < shares[2] < 0.5
+    # A source's order goes on where the stage before left it.
+    times = np.bincount(np.concatenate(chosen[:2]), minlength=len(passages))[passages.source != few]
+    assert np.ptp(times) <= 1
+    assert plan.served_by_source(40)[MASKING].sum() == 40 * plan.examples[0]
+    with pytest.raises(InputError, match=r"stages\.1\.sources: `many` \(\d+ passages\) has no weight"):
+        plan_of(data, stages=[{"steps": 1}, {"steps": 1, "sources": {"few": 1}}])

@@ -45,6 +45,19 @@ def test_stable_then_decay():
 
 
 @pytest.mark.parametrize(
+    "given",
+    [{}, {"schedule": "cosine"}, {"schedule": "noam"}, {"schedule": "warmup_stable_decay", "decay_steps": 3}],
+)
+def test_a_stage_s_peak_scales_the_curve_of_the_whole_run(given):
+    wanted = OptimizerSettings(learning_rate=1.0, warmup_steps=4, **given)
+    assert [learning_rate(n, 12, wanted, 0.25) for n in range(13)] == [rate / 4 for rate in rates(12, **given)]
+    # The end of the decay is the same for all.
+    floor = OptimizerSettings(learning_rate=1.0, min_learning_rate=0.1)
+    assert learning_rate(6, 12, floor, 0.5) == pytest.approx(0.3)
+    assert learning_rate(12, 12, floor, 0.5) == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize(
     ("schedule", "theirs", "ours", "options"),
     [
         ("linear", "linear", {}, {}),

@@ -46,6 +46,21 @@ def test_whole_units_are_hidden_at_the_level_of_phrases(lexicon):
     assert not hidden & {"黑", "江", "省会", "滨"}
 
 
+@pytest.mark.parametrize("strategy", ["ngram", "span"])
+def test_consecutive_words_are_hidden_together_by_strategy(capsys, strategy):
+    text = "他们每年冬天都去北方的湖边看冰，也看许多鸟。"
+    assert inspect.main(["--text", text, "--strategy", strategy, "--rate", "0.4"]) == 0
+    words, *_, first, second, third, fourth = capsys.readouterr().out.splitlines()
+    words = words.split()[1:]
+    hidden = set()
+    for line in (first, second, third, fourth):
+        assert line.split()[:2] == [strategy, "your"]
+        hidden |= {piece.split("]")[0] for piece in line.split("text: ")[1].split("[")[1:]}
+    runs = {"".join(words[i:j]) for i in range(len(words)) for j in range(i + 1, len(words) + 1)}
+    assert hidden <= runs
+    assert hidden - set(words), "some pieces are of several words"
+
+
 @pytest.mark.parametrize("text", ["", "  ", "好", "[MASK][SEP]", "<script>💻"])
 def test_odd_texts_are_no_error(text):
     assert inspect.main(["--text", text]) == 0
