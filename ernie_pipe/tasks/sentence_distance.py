@@ -21,8 +21,9 @@ class SentenceDistance(Task):
     Input: `[CLS] A [SEP] B [SEP]`, A from the anchor passage; labels (3 classes).
     Honest labels: all three candidates for B are always drawn, and B is cut to one token less than the shortest
     of them whatever the label, so neither its length nor a cut-off end tells the class; classes are equally
-    likely; every passage of the other documents is, too. The other document is none that repeats the anchor's (a copy,
-    an edited copy, a stock sentence: `ernie_pipe.tasks.sentences`); where none can be found, the label is 0 or 1.
+    likely; every passage of the other documents is, too (of text for text, of dialogues for dialogues). The other
+    document is none that repeats the anchor's (a copy, an edited copy, a stock sentence: `ernie_pipe.tasks.sentences`);
+    where none can be found, the label is 0 or 1.
     Source: Sun et al. 2020 (ERNIE 2.0), section 4.2 (sentence distance task).
     Neighbours: `sentence_reordering`, `next_sentence`.
     """

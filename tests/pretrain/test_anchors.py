@@ -29,6 +29,10 @@ class Corpus:
         return len(self.tokens)
 
     @property
+    def roles(self):
+        return np.zeros(len(self), np.uint8)
+
+    @property
     def documents(self):
         return len(self.first_passages) - 1
 

@@ -50,6 +50,19 @@ def test_a_special_id_in_the_text_is_text():
     assert packed.maskable.tolist() == [False, True, True, False]
 
 
+def test_every_slot_has_its_own_example(builder):
+    tasks = list(builder.tasks.values())
+    for slots, built in zip(builder.plan.step(6), builder.step(6, range(4)), strict=True):
+        rows = zip(slots.task.tolist(), slots.passage.tolist(), slots.key, strict=True)
+        alone = pack(
+            [tasks[task].example(builder.passages, anchor, key) for task, anchor, key in rows], slots, builder.special
+        )
+        alone.input_ids[built.targets["knowledge_masking"].positions] = -1
+        built.packed.input_ids[built.targets["knowledge_masking"].positions] = -1
+        for name in ("input_ids", "unit_bits", "token_types", "starts", "labels"):
+            assert np.array_equal(getattr(alone, name), getattr(built.packed, name))
+
+
 def test_sequence_labels_stand_at_their_cls(builder):
     for built in builder.step(6, range(4)):
         for number, name in enumerate(builder.tasks):

@@ -1,5 +1,6 @@
 """A tiny model that learns one task: any task, any kind of passages."""
 
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,6 +48,15 @@ class Learner:
             packed = pack(listed, Slots(np.zeros(len(part), int), part, keys), self.special)
             made.append(to_tensors(Built(packed, {"t": self.task.targets(packed, 0)})))
         return made
+
+    def reach(self, batches):
+        """The share that is right of who knows all of these sequences by heart: some read alike and differ in label."""
+        labels = defaultdict(Counter)
+        for batch in batches:
+            ids, starts = batch["input_ids"].tolist(), batch["starts"].tolist()
+            for start, end, label in zip(starts, starts[1:], batch["targets"]["t"][1].tolist(), strict=False):
+                labels[tuple(ids[start:end])][label] += 1
+        return sum(max(of.values()) for of in labels.values()) / sum(sum(of.values()) for of in labels.values())
 
     def train(self, epochs, rate=2e-3, until=1.0):
         """Train on what `epochs` yields, epoch by epoch, until an epoch is right to this share; returns that share."""

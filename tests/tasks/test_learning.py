@@ -73,7 +73,7 @@ def test_a_plain_signal_is_learned_far_over_chance(name):
     assert commonest + 0.4 * (reach - commonest) < share < reach + 0.1
 
 
-@pytest.mark.parametrize("name", [*SEQUENCE_TASKS, *TOKEN_TASKS])
+@pytest.mark.parametrize("name", [*SEQUENCE_TASKS, *TOKEN_TASKS, "knowledge_masking"])
 def test_real_text_is_learned_by_heart(name, data, soak):
     passages = Passages(data)
     learner = Learner(find(name)(find(name).Settings()), SpecialIds.of(load_encoder(f"{data}/tokenizer")), longest=64)
@@ -81,4 +81,5 @@ def test_real_text_is_learned_by_heart(name, data, soak):
     # No passage twice where there are enough: the same text with another label is no mistake of the model.
     chosen = np.resize(anchors, 512) if soak else anchors[:32]
     batches = learner.batches(passages, chosen, 1)
-    assert learner.train((batches for _ in range(300)), until=0.95) >= 0.95
+    wanted = 0.95 * learner.reach(batches) if name == "sentence_reordering" else 0.95
+    assert learner.train((batches for _ in range(300)), until=wanted) >= wanted
