@@ -5,9 +5,10 @@
 FILE is labelled data as `ernie-pipe finetune` reads it; default: the classifier's sample, 120 short sentences. The peer
 is `transformers.Trainer` on the same features, model, batch size, epochs, precision and threads, with the collator for
 the task (padding to the longest of a batch), and all else as it comes; its `predict` on the same features too. Ours is
-what the heads call: `training.train` and `inference.logits`. Tokens are real ones, without padding. Both start from
-the same weights in every round; five interleaved rounds, median, least and most. The answers of one model by both ways
-are compared. The last line is JSON.
+what the heads call: `training.train` and `inference.logits`. Tokens are real ones, without padding; seconds are those
+of the CPU (of all threads), on CUDA those of the clock. Both start from the same weights in every round; five
+interleaved rounds after one that is not timed, median, least and most. The answers of one model by both ways are
+compared. The last line is JSON.
 """
 
 import argparse
@@ -101,19 +102,20 @@ def measure(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
         "predict_peer": lambda model: peer(args, model, head, features, folder).predict(features).predictions,
     }  # fmt: skip
     tokens = sum(length(item) for item in features)
+    clock = time.perf_counter if args.device == "cuda" else time.process_time
     speeds: dict[str, list[float]] = {name: [] for name in contenders}
     answers = {}
     for number in range(ROUNDS + 1):
         for name, run in contenders.items():
             model = copy.deepcopy(head.model)
-            began = time.perf_counter()
+            began = clock()
             with quiet():
                 answers[name] = run(model)
             if args.device == "cuda":
                 torch.cuda.synchronize()
             # The first round warms up.
             if number:
-                speeds[name].append(tokens / (time.perf_counter() - began))
+                speeds[name].append(tokens / (clock() - began))
     apart = max(
         float(np.abs(row - other[: len(row)] if row.ndim == 2 else row - other).max())
         for row, other in zip(answers["predict"], answers["predict_peer"], strict=True)
@@ -154,8 +156,8 @@ def report(args: argparse.Namespace, found: dict[str, Any]) -> None:
         pairs = [ours / other for ours, other in zip(speeds[name], speeds[f"{name}_peer"], strict=True)]
         ratios[name] = statistics.median(pairs)
         for label in (name, f"{name}_peer"):
-            values = speeds[label]
-            print(f"{label}: {statistics.median(values):,.0f} tokens/s (least {min(values):,.0f}, most {max(values):,.0f})")
+            middle, least, most = statistics.median(speeds[label]), min(speeds[label]), max(speeds[label])
+            print(f"{label}: {middle:,.0f} tokens/s (least {least:,.0f}, most {most:,.0f})")
         print(f"{name}: {ratios[name]:.2f} times (least {min(pairs):.2f}, most {max(pairs):.2f})")
     print(f"answers of both ways are {found['apart']:.1e} apart at most")
     line = {

@@ -1,17 +1,20 @@
 """One training run: transformers' Trainer, with the head's own score after every epoch."""
 
 import logging
+import math
 import sys
 import tempfile
 from collections.abc import Callable
 from typing import Any
 
 import torch
-from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainingArguments
+from transformers import PreTrainedModel, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
+from ernie_pipe.finetune import layers
 from ernie_pipe.finetune.encoder import device, quiet
 from ernie_pipe.finetune.settings import FinetuneSettings
+from ernie_pipe.finetune.trainer import HeadTrainer
 
 log = logging.getLogger(__name__)
 
@@ -41,9 +44,10 @@ class KeepBest(TrainerCallback):
 
     def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Score, keep or count."""
-        epoch, value = round(state.epoch), self.score()
-        if value > self.best:
-            self.best, self.epoch = value, epoch
+        # A last epoch that `max_steps` cuts short counts as one; a score that is no number is the worst.
+        epoch, value = math.ceil(round(state.epoch, 6)), self.score()
+        if not self.weights or value > self.best:
+            self.best, self.epoch = float("-inf") if math.isnan(value) else value, epoch
             self.weights = {
                 name: tensor.detach().cpu().clone() for name, tensor in kwargs["model"].state_dict().items()
             }
@@ -66,11 +70,12 @@ def train(
     With `score`, a function of the model's present weights, these are the best epoch's, else the last's.
     """
     with tempfile.TemporaryDirectory() as folder:
-        trainer = Trainer(
-            model=model,
-            args=_arguments(settings, seed, folder),
-            train_dataset=features,
-            data_collator=collator,
+        trainer = HeadTrainer(
+            model,
+            features,
+            arguments=_arguments(settings, seed, folder, len(features)),
+            collator=collator,
+            settings=settings,
         )
         trainer.remove_callback(PrinterCallback)
         trainer.remove_callback(ProgressCallback)
@@ -79,20 +84,23 @@ def train(
         keep = KeepBest(score, settings.early_stop) if score else None
         if keep:
             trainer.add_callback(keep)
-        with quiet():
+        with quiet(), layers.frozen(model, settings):
             trainer.train()
     if keep:
         model.load_state_dict(keep.weights)
-    return keep.epoch if keep else settings.epochs
+    return keep.epoch if keep else math.ceil(trainer.state.epoch)
 
 
-def _arguments(settings: FinetuneSettings, seed: int, folder: str) -> TrainingArguments:
+def _arguments(settings: FinetuneSettings, seed: int, folder: str, examples: int) -> TrainingArguments:
     chosen = device(settings.device)
+    steps = settings.epochs * math.ceil(examples / settings.batch_size)
     arguments = TrainingArguments(
         output_dir=folder,
         learning_rate=settings.learning_rate,
         num_train_epochs=settings.epochs,
-        per_device_train_batch_size=settings.batch_size,
+        max_steps=settings.max_steps if 0 < settings.max_steps < steps else -1,
+        per_device_train_batch_size=settings.batch_size // settings.accumulate,
+        gradient_accumulation_steps=settings.accumulate,
         weight_decay=settings.weight_decay,
         warmup_steps=settings.warmup_ratio,
         seed=seed,
@@ -103,6 +111,8 @@ def _arguments(settings: FinetuneSettings, seed: int, folder: str) -> TrainingAr
         save_strategy="no",
         logging_strategy="no",
         report_to="none",
+        # Each process divides by its own labels; with one process, which is what heads are trained in, the same.
+        average_tokens_across_devices=False,
     )
     # Several visible devices would multiply the batch behind the user's back: one is used.
     if arguments.n_gpu > 1:

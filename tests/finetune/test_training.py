@@ -29,6 +29,8 @@ def run(scores, patience):
         ([0.1, 0.3, 0.2, 0.2, 0.9], 0, 5, 5),
         ([0.0, 0.0, 0.0], 2, 1, 3),
         ([0.1, 0.2, 0.3], 1, 3, 3),
+        ([float("nan"), float("nan")], 0, 1, 2),
+        ([float("nan"), -0.5], 0, 2, 2),
     ],
 )
 def test_the_first_best_epoch_is_kept_and_patience_ends(scores, patience, best, stopped):
@@ -57,9 +59,9 @@ def test_cuda_is_refused_where_there_is_none(tmp_path):
     if torch.cuda.is_available():
         pytest.skip("there is one")
     with pytest.raises(InputError, match="no CUDA device"):
-        _arguments(FinetuneSettings(device="cuda"), 1, str(tmp_path))
+        _arguments(FinetuneSettings(device="cuda"), 1, str(tmp_path), 8)
 
 
 def test_the_warm_up_is_a_share_of_the_steps(tmp_path):
-    arguments = _arguments(FinetuneSettings(warmup_ratio=0.25, device="cpu"), 1, str(tmp_path))
+    arguments = _arguments(FinetuneSettings(warmup_ratio=0.25, device="cpu"), 1, str(tmp_path), 8)
     assert arguments.get_warmup_steps(200) == 50
