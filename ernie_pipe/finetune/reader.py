@@ -1,0 +1,224 @@
+"""Reading comprehension: the span of a context that answers a question, by `AutoModelForQuestionAnswering`.
+
+Input is `[CLS] question [SEP] context [SEP]`. Characters and tokens meet by offsets alone, so that an answer is always
+`context[start:end]` of the context as given: whitespace, `[UNK]`, emoji and lower-casing shift nothing.
+"""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field
+
+from ernie_pipe.errors import InputError
+from ernie_pipe.finetune import bootstrap, cmrc, report, windows
+from ernie_pipe.finetune.data import Source
+from ernie_pipe.finetune.head import Head
+from ernie_pipe.finetune.metrics import Metrics
+from ernie_pipe.finetune.pair_inputs import PairForm
+from ernie_pipe.finetune.qa_files import Question, read_question_inputs, read_questions
+from ernie_pipe.finetune.qa_spans import Scored, Window, decode, inside, is_exact, token_span
+from ernie_pipe.finetune.settings import FinetuneSettings
+
+if TYPE_CHECKING:
+    from ernie_pipe.finetune.encoder import Tokens
+
+log = logging.getLogger(__name__)
+
+
+class ReaderSettings(FinetuneSettings):
+    """The settings of `configs/finetune/reader.yaml`."""
+
+    epochs: int = Field(3, ge=1, description="passes over the training data, at most")
+    batch_size: int = Field(16, ge=1, description="windows in a step")
+    max_tokens: int = Field(384, ge=16, description="tokens in a window, with the question, [CLS] and [SEP]")
+    overlap: int = Field(128, ge=0, description="context tokens that windows of a long context share")
+    max_question: int = Field(64, ge=1, description="tokens of a question; longer ones are cut at the end, and counted")
+    max_answer: int = Field(96, ge=1, description="tokens in the longest answer that is given")
+    n_best: int = Field(5, ge=1, description="answers to list for a question")
+    unanswerable: bool = Field(False, description="a context may not answer its question: the answer may be empty")
+    null_threshold: float = Field(0.0, description="what the empty answer must be ahead of the best span, in logits")
+    strict: bool = Field(False, description="stop at an answer that is not in its context")
+
+
+class Reader(Head[Question]):
+    """Answers questions by spans of their contexts. Long contexts are read in windows: nothing is cut off."""
+
+    task = "reader"
+    architecture = "ForQuestionAnswering"
+    settings_class = ReaderSettings
+    dev_metric = "f1"
+
+    def __init__(self, folder: str | Path, settings: FinetuneSettings) -> None:
+        super().__init__(folder, settings)
+        self._form = PairForm.of(self.tokenizer)
+
+    def read(self, source: Source, name: str) -> list[Question]:
+        """Return the questions of SQuAD, CMRC2018 or DRCD JSON, jsonl, dicts or a Dataset."""
+        questions = read_questions(source, name, strict=self.settings.strict)
+        empty = [question.where for question in questions if not question.answers]
+        if empty and not self.settings.unanswerable:
+            raise InputError(
+                f"{empty[0]}: no answer ({len(empty)} such questions): set `unanswerable` (--unanswerable), "
+                "or leave them out"
+            )
+        return questions
+
+    def labels_of(self, examples: Sequence[Question]) -> list[str]:
+        """Return the model's two outputs for a token; `InputError` when there is nothing to learn."""
+        if not any(answer.start is not None for example in examples for answer in example.answers):
+            raise InputError(f"{examples[0].where}: no answer of the training data is in its context")
+        return ["start", "end"]
+
+    def check(self, examples: Sequence[Question], labels: Sequence[str]) -> None:
+        """Accept every question: any answer can be given."""
+
+    def features(self, examples: Sequence[Question]) -> list[dict]:
+        """Return `input_ids` and the token positions of the answer's ends for each window of each question.
+
+        A window without the whole answer points at `[CLS]`, as in BERT's released code. Of several answers the first
+        one that is in its context is learnt; a question none of whose answers is there is left out, and counted.
+        """
+        placed = [e for e in examples if not e.answers or any(answer.start is not None for answer in e.answers)]
+        if len(placed) < len(examples):
+            log.warning("%d questions left out: their answers are not in their contexts", len(examples) - len(placed))
+        rows = [(item, e, token_span(item, e)) for item, e in zip(self._contexts(placed), placed, strict=True)]
+        learnt = [(item, e, span) for item, e, span in rows if span or not e.answers]
+        if len(learnt) < len(placed):
+            log.warning("%d questions left out: their answers have no tokens", len(placed) - len(learnt))
+        unlike = sum(span is not None and not is_exact(item, e, span) for item, e, span in learnt)
+        if unlike:
+            log.warning("%d answers do not begin and end where tokens do: learnt by the nearest", unlike)
+        features = []
+        for window, feature in self._windows([e.question for _, e, _ in learnt], [item for item, _, _ in learnt]):
+            first, last = inside(learnt[window.question][2], window)
+            features.append({**feature, "start_positions": first, "end_positions": last})
+        if len(features) > len(learnt):
+            log.info("%d questions make %d training windows", len(learnt), len(features))
+        return features
+
+    def _contexts(self, items: Sequence[Question]) -> list["Tokens"]:
+        """Tokenize contexts, each different one once: several questions share one."""
+        from ernie_pipe.finetune import encoder
+
+        unique = list(dict.fromkeys(item.context for item in items))
+        found = dict(zip(unique, encoder.encode(self.tokenizer, unique), strict=True))
+        return [found[item.context] for item in items]
+
+    def _windows(self, questions: Sequence[str], contexts: Sequence["Tokens"]) -> list[tuple[Window, dict]]:
+        """Return the windows of every question with their inputs; a context without tokens has none."""
+        from ernie_pipe.finetune import encoder
+
+        room = self.settings.max_tokens - self._form.special
+        most = min(self.settings.max_question, room // 2)
+        asked = [item.ids for item in encoder.encode(self.tokenizer, questions)]
+        cut = sum(len(ids) > most for ids in asked)
+        if cut:
+            log.warning("%d of %d questions are cut to %d tokens", cut, len(asked), most)
+        found = []
+        for number, (ids, context) in enumerate(zip(asked, contexts, strict=True)):
+            first = ids[:most]
+            capacity = room - len(first)
+            for start, end in windows.overlapping(
+                len(context.ids), capacity, min(self.settings.overlap, capacity // 2)
+            ):
+                window = Window(number, start, end, self._form.second_start(first))
+                found.append((window, self._form.join(first, context.ids[start:end])))
+        return found
+
+    def collator(self) -> Any:
+        """Return transformers' collator that pads the inputs."""
+        from transformers import DataCollatorWithPadding
+
+        return DataCollatorWithPadding(self.tokenizer)
+
+    def score(self, examples: Sequence[Question]) -> Metrics:
+        """Return exact match and F1 as CMRC2018 defines them (`ernie_pipe.finetune.cmrc`), in 0..1."""
+        return cmrc.reading(_texts(examples), [answer["answer"] for answer in self._answer(examples)])
+
+    def report(self, examples: Sequence[Question]) -> report.Report:
+        """Return scores with their intervals, and the answers of the least F1, the surest first."""
+        answers = self._answer(examples)
+        em, f1 = cmrc.scores(_texts(examples), [answer["answer"] for answer in answers])
+        errors = [
+            {
+                "where": example.where,
+                "text": example.question,
+                "gold": " | ".join(right),
+                "predicted": answer["answer"],
+                "loss": round(1 - overlap + answer["score"], 6),
+            }
+            for example, right, answer, overlap in zip(examples, _texts(examples), answers, f1, strict=True)
+            if overlap < 1
+        ]
+        return {
+            "examples": len(examples),
+            "metrics": cmrc.reading(_texts(examples), [answer["answer"] for answer in answers]),
+            "intervals": bootstrap.of_means({"em": em, "f1": f1}, seed=self.settings.seed),
+            "worst": report.worst(errors),
+        }
+
+    def predict(self, texts: Sequence[Any]) -> list[dict[str, Any]]:
+        """Return an answer for each `{"question", "context"}`: `answer`, `start`, `end`, `score` and `nbest`.
+
+        `context[start:end] == answer`; an empty answer has 0 for both. The score is the probability among all spans
+        that could be given (a softmax over the sums of both ends' logits, all windows together, the empty answer too
+        where `unanswerable`). `nbest` lists answers in the same form, the best first.
+        """
+        return self._answer([_checked(item, i) for i, item in enumerate(_listed(texts))])
+
+    def read_inputs(self, path: str | Path) -> list[Any]:
+        """Return id, question and context of a file; its answers are not looked at."""
+        return read_question_inputs(path)
+
+    def is_empty(self, item: Any) -> bool:
+        """Tell whether the question or the context is blank."""
+        return not (item["question"].strip() and item["context"].strip())
+
+    def row(self, item: Any, answer: dict[str, Any]) -> dict[str, Any]:
+        """Return id and question with the answer; the context stays in the file it came from."""
+        return {**self.empty_row(item), **answer}
+
+    def empty_row(self, item: Any) -> dict[str, Any]:
+        """Return id and question alone."""
+        return {key: item[key] for key in ("id", "question") if key in item}
+
+    def _answer(self, items: Sequence[Question]) -> list[dict[str, Any]]:
+        from ernie_pipe.finetune import inference
+
+        self.labels  # noqa: B018  (refuses a model that was not fitted)
+        tokens = self._contexts(items)
+        cuts = self._windows([item.question for item in items], tokens)
+        names = ("start_logits", "end_logits")
+        found = inference.outputs(
+            self.model, self.tokenizer, [feature for _, feature in cuts], self.settings.batch_size, names=names
+        )
+        scores: list[list[Scored]] = [[] for _ in items]
+        for (window, _), row in zip(cuts, found, strict=True):
+            scores[window.question].append((window, row[names[0]], row[names[1]]))
+        empty = sum(not rows for rows in scores)
+        if empty:
+            log.warning("%d contexts have no tokens: their answers are empty", empty)
+        given = self.settings
+        options = {"longest": given.max_answer, "n_best": given.n_best}
+        options["null_threshold"] = given.null_threshold if given.unanswerable else None
+        rows = zip(items, tokens, scores, strict=True)
+        return [decode(item.context, context, pieces, **options) for item, context, pieces in rows]
+
+
+def _texts(examples: Sequence[Question]) -> list[list[str]]:
+    return [[answer.text for answer in example.answers] for example in examples]
+
+
+def _listed(items: Any) -> Sequence[Any]:
+    if isinstance(items, str | dict):
+        raise InputError("predict takes a list of {'question': …, 'context': …}")
+    return list(items)
+
+
+def _checked(item: Any, number: int) -> Question:
+    values: dict[str, Any] = {key: item.get(key) if isinstance(item, dict) else None for key in ("question", "context")}
+    if not all(isinstance(value, str) for value in values.values()):
+        raise InputError(f"predict: item {number} needs the strings `question` and `context`, found {item!r}"[:300])
+    return Question(str(number), values["question"], values["context"], (), f"predict: item {number}")
