@@ -14,13 +14,24 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ernie_pipe.finetune.choice import Chooser
     from ernie_pipe.finetune.classifier import Classifier
+    from ernie_pipe.finetune.embedder import Embedder
+    from ernie_pipe.finetune.pair import PairClassifier
+    from ernie_pipe.finetune.reader import Reader
     from ernie_pipe.finetune.tagger import Tagger
 
-HEADS = {"classifier": "Classifier", "tagger": "Tagger"}
+HEADS = {
+    "classifier": "Classifier",
+    "pair": "PairClassifier",
+    "tagger": "Tagger",
+    "reader": "Reader",
+    "embedder": "Embedder",
+    "choice": "Chooser",
+}
 """Task name, which is also the module's name, and the class in it."""
 
-__all__ = ["HEADS", "Classifier", "Tagger", "head_class"]
+__all__ = ["HEADS", "Chooser", "Classifier", "Embedder", "PairClassifier", "Reader", "Tagger", "head_class"]
 
 
 def head_class(task: str) -> Any:

@@ -14,7 +14,7 @@ from typing import Any
 
 from ernie_pipe.config import add_arguments, from_arguments
 from ernie_pipe.errors import InputError
-from ernie_pipe.finetune import HEADS, head_class, metrics, record
+from ernie_pipe.finetune import HEADS, head_class, metrics, record, report
 
 log = logging.getLogger(__name__)
 
@@ -22,13 +22,14 @@ log = logging.getLogger(__name__)
 def finetune(argv: list[str]) -> int:
     """Train a head, print its scores and where it lies."""
     args = _finetune_parser().parse_args(argv)
-    _speak()
+    speak()
     record.check_output(args.output, model=args.model)
     cls = head_class(args.task)
     head = cls.from_pretrained(args.model, settings=from_arguments(cls.settings_class, args))
-    result = head.fit(args.train, dev=args.dev, test=args.test, seeds=args.seeds)
+    result = head.fit(args.train, dev=args.dev, test=args.test, seeds=args.seeds, search=args.search)
     head.save(args.output, command=shlex.join(["ernie-pipe", "finetune", *argv]))
     print(_report(result))
+    print("".join(f"{report.render(name, data)}\n" for name, data in head.reports.items() if data), end="")
     print(f"model: {args.output}")
     return 0
 
@@ -46,6 +47,7 @@ def _finetune_parser() -> argparse.ArgumentParser:
         head.add_argument("--test", metavar="FILE", help="labelled data to report on, never chosen by")
         head.add_argument("--output", required=True, metavar="DIR", help="folder to write")
         head.add_argument("--seeds", type=int, default=1, metavar="N", help="seeds to train: the best is kept")
+        head.add_argument("--search", type=int, default=0, metavar="N", help="trials that choose settings by dev first")
         add_arguments(head, cls.settings_class)
     return parser
 
@@ -68,9 +70,11 @@ def evaluate(argv: list[str]) -> int:
     parser.add_argument("--model", required=True, metavar="DIR", help="folder written by finetune")
     parser.add_argument("--data", required=True, metavar="FILE", help="labelled data")
     args = parser.parse_args(argv)
-    _speak()
-    result = open_head(args.model).evaluate(args.data)
+    speak()
+    head = open_head(args.model)
+    result = head.evaluate(args.data)
     print(metrics.table({"all": result, **result.get("per_type", {})}))
+    print("".join(f"{report.render(name, data)}\n" for name, data in head.reports.items() if data), end="")
     return 0
 
 
@@ -81,7 +85,7 @@ def predict(argv: list[str]) -> int:
     parser.add_argument("--input", required=True, metavar="FILE", help="one text a line, or TSV, CSV, jsonl")
     parser.add_argument("--output", required=True, metavar="FILE", help="jsonl to write")
     args = parser.parse_args(argv)
-    _speak()
+    speak()
     head = open_head(args.model)
     rows = answered(head, head.read_inputs(args.input))
     write_jsonl(args.output, rows)
@@ -109,7 +113,7 @@ def answered(head: Any, items: Sequence[Any]) -> list[dict[str, Any]]:
     if len(full) < len(items):
         log.warning("%d empty texts: their lines have no answer", len(items) - len(full))
     answers = iter(head.predict(full))
-    return [{"text": item} if head.is_empty(item) else head.row(item, next(answers)) for item in items]
+    return [head.empty_row(item) if head.is_empty(item) else head.row(item, next(answers)) for item in items]
 
 
 def write_jsonl(path: str | Path, rows: Iterable[dict[str, Any]]) -> None:
@@ -120,7 +124,7 @@ def write_jsonl(path: str | Path, rows: Iterable[dict[str, Any]]) -> None:
         file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 
 
-def _speak() -> None:
+def speak() -> None:
     """Let the package's own lines reach stderr, unless the program has set logging up itself."""
     logger = logging.getLogger("ernie_pipe")
     if not logger.handlers and not logging.getLogger().handlers:

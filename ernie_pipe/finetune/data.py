@@ -4,6 +4,7 @@ Readers say in one line what they read and in one line a kind what they repaired
 place: nothing is dropped without being counted. What cannot be right is an `InputError` with its line.
 """
 
+import json
 import logging
 import re
 from collections import Counter
@@ -15,6 +16,7 @@ from typing import Any
 from ernie_pipe.errors import InputError
 from ernie_pipe.finetune.files import (
     LABEL_COLUMNS,
+    PAIR_COLUMNS,
     TEXT_COLUMNS,
     Record,
     Records,
@@ -28,16 +30,32 @@ from ernie_pipe.finetune.files import (
 log = logging.getLogger(__name__)
 
 Source = str | Path | Iterable[Mapping[str, Any]]
+Label = str | tuple[str, ...]
+"""A class or a number as it is written, or the classes of a text that may have several or none."""
+_NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,2})?", re.ASCII)
 _SURROGATES = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
 class LabelledText:
-    """A text and its class; `where` is its file and line."""
+    """A text and its label; `where` is its file and line."""
 
     text: str
-    label: str
+    label: Label
     where: str
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Names of columns to read; an empty one is found by the names in `files`, or by what it holds."""
+
+    text: str = ""
+    second: str = ""
+    label: str = ""
+
+
+FOUND = Columns()
+"""Every column is found by itself."""
 
 
 class Tally:
@@ -64,16 +82,16 @@ def encodable(text: str) -> str:
     return _SURROGATES.sub("\ufffd", text)
 
 
-def read_classification(source: Source, name: str = "data") -> list[LabelledText]:
-    """Read texts with a class each; empty texts are skipped and counted.
+def read_classification(source: Source, name: str = "data", columns: Columns = FOUND) -> list[LabelledText]:
+    """Read texts with a label each; empty texts are skipped and counted.
 
-    `InputError`: no text or label column, a record without a label, nothing left.
+    `InputError`: no text or label column, a column for a second text, a record without a label, nothing left.
     """
-    records = read_records(source) if isinstance(source, str | Path) else from_python(source, name)
-    text_column, label_column = _text_and_label(records)
+    records = records_of(source, name)
+    text_column, label_column = _text_andlabel_of(records, columns)
     tally, examples = Tally(), []
     for row in records.rows:
-        text, label = text_of(row, text_column), _label(row, label_column)
+        text, label = text_of(row, text_column), label_of(row, label_column)
         if text.strip():
             examples.append(LabelledText(text, label, row.where))
         else:
@@ -82,35 +100,69 @@ def read_classification(source: Source, name: str = "data") -> list[LabelledText
     return told(records.name, form, examples, tally)
 
 
-def _text_and_label(records: Records) -> tuple[str, str]:
-    if records.header:
-        return column_of(records, TEXT_COLUMNS, "text"), column_of(records, LABEL_COLUMNS, "label")
+def records_of(source: Source, name: str) -> Records:
+    """Return the records of a file, of a list of dicts or of a Dataset, called `name` in messages."""
+    return read_records(source) if isinstance(source, str | Path) else from_python(source, name)
+
+
+def check_guess(records: Records, label: str, names: str) -> None:
+    """Refuse a column taken for the labels that holds no such thing, and warn when it begins with a header."""
+    values = [row.values[label] for row in records.rows]
+    graded = all(map(is_number, values)) and not all(map(str.isdecimal, values))
+    if len(values) > 20 and len(set(values)) > len(values) // 2 and not graded:
+        raise InputError(
+            f"{records.name}: no column looks like a label: `{label}` has {len(set(values))} different values in "
+            f"{len(values)} lines: add a first line that names the columns, for example {names}"
+        )
+    if len(values) > 20 and not is_number(values[0]) and values.count(values[0]) == 1:
+        log.warning(
+            "%s:1: label `%s` occurs once: if this line is a header, name it %s", records.name, values[0], names
+        )
+
+
+def is_number(label: str) -> bool:
+    """Tell whether a label is written as a finite decimal number."""
+    return _NUMBER.fullmatch(label) is not None
+
+
+def _text_andlabel_of(records: Records, columns: Columns) -> tuple[str, str]:
+    if records.header or columns.text or columns.label:
+        for first, second in PAIR_COLUMNS:
+            if not columns.text and first in records.columns and second in records.columns:
+                raise InputError(
+                    f"{records.name}: two texts, `{first}` and `{second}`: use the task pair for them, "
+                    f"or read one alone by --set text_column={first}"
+                )
+        text = column_of(records, [columns.text] if columns.text else TEXT_COLUMNS, "text")
+        return text, column_of(records, [columns.label] if columns.label else LABEL_COLUMNS, "label")
     if len(records.columns) != 2:
         raise InputError(
-            f"{records.name}: no header and {len(records.columns)} columns: "
-            "give two columns, or a first line that names them `text` and `label`"
+            f"{records.name}: no header and {len(records.columns)} columns: give two columns, or a first line "
+            "that names them `text` and `label`; two texts and a label are for the task pair"
         )
     # The label is the column with fewer different values, and the shorter one in a tiny file.
-    label, text = sorted(records.columns, key=lambda column: _variety(records.rows, column))
-    first = records.rows[0].values[label]
-    if len(records.rows) > 20 and sum(row.values[label] == first for row in records.rows) == 1:
-        log.warning("%s:1: label `%s` occurs once: if this line is a header, name it text, label", records.name, first)
+    label, text = sorted(records.columns, key=lambda column: variety(records.rows, column))
+    check_guess(records, label, "text and label")
     return text, label
 
 
-def _variety(rows: Sequence[Record], column: str) -> tuple[int, int]:
+def variety(rows: Sequence[Record], column: str) -> tuple[int, int]:
+    """Return how many different values a column has, and their length in all: labels have little of both."""
     values = [row.values[column] for row in rows]
     return len(set(values)), sum(map(len, values))
 
 
 def column_of(records: Records, names: Iterable[str], what: str) -> str:
     """Return the first of `names` that is a column; `InputError` lists the columns there are."""
-    for name in names:
-        if name in records.columns:
-            return name
-    raise InputError(
-        f"{records.name}: no {what} column among {', '.join(records.columns)}: name it {' or '.join(names)}"
-    )
+    known = list(names)
+    # Tables have their headers in lower case.
+    for spelt in (spelt for name in known for spelt in (name, name.lower())):
+        if spelt in records.columns:
+            return spelt
+    have = ", ".join(records.columns)
+    if len(known) == 1:
+        raise InputError(f"{records.name}: no {what} column `{known[0]}`: there are {have}")
+    raise InputError(f"{records.name}: no {what} column among {have}: name it {' or '.join(known[:3])}")
 
 
 def text_of(row: Record, column: str) -> str:
@@ -121,12 +173,27 @@ def text_of(row: Record, column: str) -> str:
     return value
 
 
-def _label(row: Record, column: str) -> str:
+def label_of(row: Record, column: str) -> Label:
+    """Return a label as it is written, or several: a list, in a table a JSON list in the cell."""
     value = row.values.get(column)
+    if isinstance(value, str) and value.startswith("["):
+        value = _json_list(value)
+    if isinstance(value, list | tuple):
+        if not all(isinstance(item, str | int) and str(item).strip() for item in value):
+            raise InputError(f"{row.where}: `{column}` must be a list of labels, found {value!r}")
+        return tuple(dict.fromkeys(str(item).strip() for item in value))
     label = "" if value is None else str(value).strip()
-    if not label or isinstance(value, list | dict):
+    if not label or isinstance(value, dict):
         raise InputError(f"{row.where}: no label in `{column}`: give one, or leave the line out")
     return label
+
+
+def _json_list(cell: str) -> Any:
+    try:
+        value = json.loads(cell)
+    except ValueError:
+        return cell
+    return value if isinstance(value, list) else cell
 
 
 def told(name: str, form: str, examples: list, tally: Tally) -> list:

@@ -135,11 +135,10 @@ def load_trained(folder: str | Path, auto_class: str) -> PreTrainedModel:
 
 def new_model(folder: str | Path, auto_class: str, labels: Sequence[str], task_id: int) -> PreTrainedModel:
     """Return the encoder of `folder` under a new head for `labels`, on its task embedding's row `task_id`."""
-    encoder, info = _checked(AutoModel.from_pretrained, folder, dtype=torch.float32, output_loading_info=True)
-    missing = {str(key) for key in (*info["missing_keys"], *info["mismatched_keys"])}
-    _refuse_missing(folder, (key for key in missing if "pooler." not in key))
-    fold_task(encoder, task_id, folder)
+    encoder, missing = _load_encoder(folder, task_id)
     config = encoder.config
+    # A folder of another task says what its own head solved.
+    config.problem_type = None
     config.id2label = dict(enumerate(labels))
     config.label2id = {label: i for i, label in enumerate(labels)}
     model = getattr(transformers, auto_class).from_config(config, dtype=torch.float32)
@@ -147,6 +146,19 @@ def new_model(folder: str | Path, auto_class: str, labels: Sequence[str], task_i
     assert not loaded.missing_keys, loaded.missing_keys
     _tell_new(model, missing)
     return model
+
+
+def load_encoder(folder: str | Path, task_id: int) -> PreTrainedModel:
+    """Return the encoder of `folder` alone, on its task embedding's row `task_id`."""
+    return _load_encoder(folder, task_id)[0]
+
+
+def _load_encoder(folder: str | Path, task_id: int) -> tuple[PreTrainedModel, set[str]]:
+    encoder, info = _checked(AutoModel.from_pretrained, folder, dtype=torch.float32, output_loading_info=True)
+    missing = {str(key) for key in (*info["missing_keys"], *info["mismatched_keys"])}
+    _refuse_missing(folder, (key for key in missing if "pooler." not in key))
+    fold_task(encoder, task_id, folder)
+    return encoder, missing
 
 
 def _refuse_missing(folder: str | Path, keys: Iterable[Any]) -> None:

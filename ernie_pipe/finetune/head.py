@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar
 
 from ernie_pipe.config import validate
 from ernie_pipe.errors import InputError
-from ernie_pipe.finetune import metrics, record
+from ernie_pipe.finetune import metrics, record, report, tuning
 from ernie_pipe.finetune.data import Source, read_texts
 from ernie_pipe.finetune.metrics import Metrics
 from ernie_pipe.finetune.settings import FinetuneSettings
@@ -43,23 +43,31 @@ class Head(ABC, Generic[E]):
     architecture: ClassVar[str]
     """The end of the transformers class name, `ForTokenClassification`."""
     settings_class: ClassVar[type[FinetuneSettings]]
-    dev_metric: ClassVar[str]
+    dev_metric: str
     """The metric by which epochs and seeds are compared."""
 
     def __init__(self, folder: str | Path, settings: FinetuneSettings) -> None:
-        from ernie_pipe.finetune import encoder
+        from ernie_pipe.finetune import encoder, layers
 
         config = encoder.load_config(folder)
+        layers.check(config, settings)
+        before = record.read(folder)
+        self.chain = record.chain(folder, before)
         limit = encoder.token_limit(config, settings.max_tokens)
         self.folder = folder
         self.settings: Any = settings.model_copy(update={"max_tokens": limit})
         self.tokenizer = encoder.load_tokenizer(folder)
         self.tokenizer.model_max_length = limit
         self.metrics: Metrics = {}
+        self.reports: dict[str, Metrics] = {}
         self.data: dict[str, Any] = {}
         self.model: Any = None
         self._fitted: list[str] = []
-        if any(str(name).endswith(self.architecture) for name in config.architectures or []):
+        if before.get("task", self.task) != self.task:
+            log.info(
+                "%s: fine-tuned as %s before: its encoder is carried over, the head is new", folder, before["task"]
+            )
+        elif any(str(name).endswith(self.architecture) for name in config.architectures or []):
             self.model = encoder.load_trained(folder, self._auto_class)
             self.model.to(encoder.device(settings.device))
             self._fitted = self.labels
@@ -120,6 +128,14 @@ class Head(ABC, Generic[E]):
     def row(self, item: Any, answer: Any) -> dict[str, Any]:
         """Return the line of `ernie-pipe predict` for an input and its answer."""
 
+    def report(self, examples: Sequence[E]) -> Metrics:
+        """Return what `ernie_pipe.finetune.report` writes and prints for these examples; empty: no report."""
+        return {}
+
+    def empty_row(self, item: Any) -> dict[str, Any]:
+        """Return the line of `ernie-pipe predict` for an input that holds nothing to answer for."""
+        return {"text": item}
+
     def read_inputs(self, path: str | Path) -> list[Any]:
         """Return the inputs of `predict` from a file: texts, empty ones too."""
         return read_texts(path)
@@ -128,15 +144,26 @@ class Head(ABC, Generic[E]):
         """Tell whether an input holds nothing to answer for."""
         return not item.strip()
 
-    def fit(self, train: Source, dev: Source | None = None, test: Source | None = None, seeds: int = 1) -> Metrics:
+    def fit(
+        self,
+        train: Source,
+        dev: Source | None = None,
+        test: Source | None = None,
+        seeds: int = 1,
+        search: int = 0,
+    ) -> Metrics:
         """Train from the loaded folder and return the metrics; calling it again starts anew.
 
         With `dev` the best epoch is kept. With several seeds, `seed`, `seed + 1` … are trained and the best
         on dev is kept, the first without dev; `seeds` in the result holds mean and standard deviation.
+        With `search`, so many trials choose settings by dev before, see `ernie_pipe.finetune.tuning`.
         All data is read and checked before anything is trained.
         """
         if seeds < 1:
             raise InputError(f"seeds {seeds}: train at least one")
+        tuning.check(search, dev=dev is not None)
+        if self.settings.early_stop and dev is None:
+            log.warning("early_stop: without a dev set every epoch is trained, and the last is kept")
         sources = {"train": train, "dev": dev, "test": test}
         given = {name: source for name, source in sources.items() if source is not None}
         sets = {name: self.read(source, name) for name, source in given.items()}
@@ -145,6 +172,7 @@ class Head(ABC, Generic[E]):
             self.check(sets[name], labels)
             _tell_common(name, sets[name], sets["train"])
         self.data = {name: record.fingerprint(given[name], sets[name]) for name in sets}
+        found = {"search": self._search(search, labels, sets)} if search else {}
         runs, best = [], None
         for seed in range(self.settings.seed, self.settings.seed + seeds):
             run = self._train(seed, labels, sets)
@@ -153,8 +181,24 @@ class Head(ABC, Generic[E]):
                 best = run, self.model
         assert best is not None
         kept, self.model = best
-        self.metrics = {**kept, **self._over_seeds(runs)}
+        self.metrics = {**kept, **self._over_seeds(runs), **found}
+        self.reports = {name: self.report(examples) for name, examples in sets.items() if name != "train"}
         return self.metrics
+
+    def _search(self, trials: int, labels: list[str], sets: dict[str, list[E]]) -> Metrics:
+        """Take over the settings that do best on dev, and return the record of all that were tried."""
+        before, seen = self.settings, {name: sets[name] for name in ("train", "dev")}
+
+        def run(settings: FinetuneSettings) -> float:
+            self.settings = settings
+            return self._compared(self._train(settings.seed, labels, seen))
+
+        try:
+            self.settings, found = tuning.search(before, trials, run)
+        except BaseException:
+            self.settings = before
+            raise
+        return found
 
     def _labels_for(self, examples: Sequence[E]) -> list[str]:
         """Keep a fitted head whose labels cover the data; else plan a new one."""
@@ -173,7 +217,7 @@ class Head(ABC, Generic[E]):
         self.model = self._start(labels)
         log.info("seed %d: %d examples, %d epochs at most", seed, len(sets["train"]), self.settings.epochs)
         epoch = training.train(
-            self.model,
+            self.trained(),
             self.features(sets["train"]),
             collator=self.collator(),
             settings=self.settings,
@@ -192,6 +236,10 @@ class Head(ABC, Generic[E]):
         encoder.fold_task(model, self.settings.task_id, self.folder)
         return model
 
+    def trained(self) -> Any:
+        """Return the module to train: the model, or what holds it under a loss of the head's own."""
+        return self.model
+
     def _compared(self, run: Metrics) -> float:
         return run["dev"][self.dev_metric] if "dev" in run else 0.0
 
@@ -205,10 +253,11 @@ class Head(ABC, Generic[E]):
         return {"seeds": result}
 
     def evaluate(self, data: Source) -> Metrics:
-        """Return the metrics on a file, a list of dicts or a Dataset."""
+        """Return the metrics on a file, a list of dicts or a Dataset; its report is in `reports["data"]`."""
         labels = self.labels
         examples = self.read(data, "data")
         self.check(examples, labels)
+        self.reports["data"] = self.report(examples)
         return self.score(examples)
 
     def _checked_texts(self, texts: Sequence[str]) -> list[str]:
@@ -226,9 +275,11 @@ class Head(ABC, Generic[E]):
             "metrics": {name: self.metrics[name] for name in ("dev", "test") if name in self.metrics},
             "kept": {name: self.metrics[name] for name in ("seed", "epoch") if name in self.metrics},
             "seeds": self.metrics.get("seeds", {}),
+            "search": self.metrics.get("search", {}),
             "settings": self.settings.model_dump(),
             "task_id": getattr(self.model.config, "finetune_task_id", 0),
             "model": str(self.folder),
+            "chain": self.chain,
             "data": self.data,
             "command": command,
             "versions": record.versions(),
@@ -238,6 +289,7 @@ class Head(ABC, Generic[E]):
             with encoder.quiet():
                 self.model.save_pretrained(draft)
                 self.tokenizer.save_pretrained(draft)
+            report.write(draft, {name: self.reports[name] for name in self.metrics if name in self.reports})
 
         record.write_folder(folder, fill, data)
 

@@ -1,9 +1,14 @@
-"""The field's metrics: accuracy and macro F1 of classes, span precision, recall and F1 of entities."""
+"""The field's metrics: of classes, of sets of labels, of graded scores, and of entities' spans.
+
+Every function returns scores as floats and counts as whole numbers; `mean_and_deviation` and `table` go by that.
+"""
 
 import statistics
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
+
+import numpy as np
 
 from ernie_pipe.text.tags import Span, from_spans
 
@@ -11,13 +16,61 @@ Metrics = dict[str, Any]
 
 
 def classification(gold: Sequence[str], predicted: Sequence[str]) -> Metrics:
-    """Return accuracy and macro F1, the mean over the classes that occur in gold or predictions."""
-    from sklearn.metrics import accuracy_score, f1_score
+    """Return accuracy, macro F1 and Matthews' correlation.
+
+    Macro F1 is the mean over the classes that occur in gold or predictions. Micro F1 of single labels equals
+    accuracy, so it has no column of its own.
+    """
+    from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
+
+    with warnings.catch_warnings():
+        # One label on both sides leaves MCC undefined: 0, with nothing to warn of.
+        warnings.simplefilter("ignore")
+        return {
+            "accuracy": float(accuracy_score(gold, predicted)),
+            "macro_f1": float(f1_score(gold, predicted, average="macro", zero_division=0)),
+            "mcc": float(matthews_corrcoef(gold, predicted)),
+            "examples": len(gold),
+        }
+
+
+def label_sets(gold: np.ndarray, predicted: np.ndarray) -> Metrics:
+    """Return micro and macro F1 and the share of exactly right sets, from [N, L] indicators of the labels.
+
+    Macro F1 is the mean over all labels of the model: one that occurs nowhere counts 0, as in scikit-learn.
+    """
+    from sklearn.metrics import f1_score
 
     return {
-        "accuracy": float(accuracy_score(gold, predicted)),
+        "micro_f1": float(f1_score(gold, predicted, average="micro", zero_division=0)),
         "macro_f1": float(f1_score(gold, predicted, average="macro", zero_division=0)),
+        "exact": float((gold == predicted).all(axis=1).mean()),
         "examples": len(gold),
+    }
+
+
+def graded(gold: np.ndarray, predicted: np.ndarray) -> Metrics:
+    """Return Spearman's and Pearson's correlation, 0 where one side is constant, and the mean absolute error."""
+    from scipy.stats import pearsonr, spearmanr
+
+    gold, predicted = np.asarray(gold, dtype=float), np.asarray(predicted, dtype=float)
+    defined = bool(np.ptp(gold) > 0 and np.ptp(predicted) > 0)
+    return {
+        "spearman": float(spearmanr(gold, predicted).statistic) if defined else 0.0,
+        "pearson": float(pearsonr(gold, predicted).statistic) if defined else 0.0,
+        "mean_error": float(np.abs(gold - predicted).mean()),
+        "examples": len(gold),
+    }
+
+
+def per_label(gold: np.ndarray, predicted: np.ndarray, labels: Sequence[str]) -> dict[str, Metrics]:
+    """Return precision, recall, F1 and examples of each label, from [N, L] indicators."""
+    from sklearn.metrics import precision_recall_fscore_support
+
+    columns = precision_recall_fscore_support(gold, predicted, labels=range(len(labels)), zero_division=0)
+    return {
+        label: {"precision": float(p), "recall": float(r), "f1": float(f1), "examples": int(n)}
+        for label, p, r, f1, n in zip(labels, *columns, strict=True)
     }
 
 

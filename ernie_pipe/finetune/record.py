@@ -16,7 +16,17 @@ from ernie_pipe.finetune.data import Source
 
 FILE = "ernie_pipe.json"
 SCHEMA = 1
-_PACKAGES = ("torch", "transformers", "accelerate", "datasets", "tokenizers", "seqeval", "scikit-learn")
+_PACKAGES = (
+    "torch",
+    "transformers",
+    "accelerate",
+    "datasets",
+    "tokenizers",
+    "seqeval",
+    "scikit-learn",
+    "optuna",
+    "sentence-transformers",
+)
 
 
 def read(folder: str | Path) -> dict[str, Any]:
@@ -31,6 +41,13 @@ def read(folder: str | Path) -> dict[str, Any]:
     if not isinstance(data, dict) or data.get("schema") != SCHEMA:
         raise InputError(f"{path}: not a fine-tuning record of schema {SCHEMA}: fine-tune again")
     return data
+
+
+def chain(folder: str | Path, known: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the fine-tunings that `folder` with the record `known` has been through, the oldest first."""
+    names = ("task", "model", "task_id", "data", "metrics")
+    last = {"folder": str(folder), **{name: known.get(name) for name in names}}
+    return [*known.get("chain", []), last] if known else []
 
 
 def fingerprint(source: Source, examples: list) -> dict[str, Any]:

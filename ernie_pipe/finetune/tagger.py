@@ -6,7 +6,7 @@ reaches from the first character of its first token to the last character of its
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ import numpy as np
 from pydantic import Field
 
 from ernie_pipe.errors import InputError
-from ernie_pipe.finetune import decoding, metrics, windows
+from ernie_pipe.finetune import bootstrap, decoding, metrics, report, windows
 from ernie_pipe.finetune.data import Source, check_labels
 from ernie_pipe.finetune.entities import TaggedText, read_tagging
 from ernie_pipe.finetune.head import Head
@@ -128,9 +128,38 @@ class Tagger(Head[TaggedText]):
 
     def score(self, examples: Sequence[TaggedText]) -> metrics.Metrics:
         """Return span precision, recall and F1, over all and per type."""
-        texts = [example.text for example in examples]
-        found = [[Span(e["start"], e["end"], e["type"]) for e in answer] for answer in self.predict(texts)]
-        return metrics.spans([len(text) for text in texts], [example.entities for example in examples], found)
+        lengths = [len(example.text) for example in examples]
+        return metrics.spans(lengths, [example.entities for example in examples], self._found(examples))
+
+    def _found(self, examples: Sequence[TaggedText]) -> list[list[Span]]:
+        answers = self.predict([example.text for example in examples])
+        return [[Span(e["start"], e["end"], e["type"]) for e in answer] for answer in answers]
+
+    def report(self, examples: Sequence[TaggedText]) -> report.Report:
+        """Return intervals over texts, scores by type, and the texts with the most missed and false entities."""
+        found = self._found(examples)
+        sides = [(set(example.entities), set(spans)) for example, spans in zip(examples, found, strict=True)]
+        scores = metrics.spans([len(e.text) for e in examples], [e.entities for e in examples], found)
+        errors = [
+            {
+                "where": example.where,
+                "text": example.text,
+                "gold": _shown(example.text, gold - answer),
+                "predicted": _shown(example.text, answer - gold),
+                "loss": float(len(gold ^ answer)),
+            }
+            for example, (gold, answer) in zip(examples, sides, strict=True)
+            if gold != answer
+        ]
+        counts = [[len(gold & answer), len(answer), len(gold)] for gold, answer in sides]
+        right, answered, true = (list(column) for column in zip(*counts, strict=True))
+        return {
+            "examples": len(examples),
+            "metrics": {name: scores[name] for name in ("precision", "recall", "f1")},
+            "intervals": bootstrap.of_f1(right, answered, true, seed=self.settings.seed),
+            "per_label": scores["per_type"],
+            "worst": report.worst(errors),
+        }
 
     def predict(self, texts: Sequence[str]) -> list[list[dict[str, Any]]]:
         """Return the entities of each text: `start`, `end`, `text`, `type` and `score`.
@@ -165,6 +194,10 @@ class Tagger(Head[TaggedText]):
             windows.stitch(len(item.ids), pieces, [next(shares) for _ in pieces])
             for item, pieces in zip(tokens, cuts, strict=True)
         ]
+
+
+def _shown(text: str, spans: Iterable[Span]) -> list[str]:
+    return [f"{text[span.start : span.end]} {span.type}" for span in sorted(spans)]
 
 
 def decode(text: str, tokens: "Tokens", shares: np.ndarray, labels: Sequence[str]) -> list[dict[str, Any]]:

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from ernie_pipe.finetune import Classifier, Tagger
-from tests.finetune.toys import FAST, build_encoder, journeys, opinions
+from ernie_pipe.finetune import Chooser, Classifier, Embedder, PairClassifier, Reader, Tagger
+from tests.finetune.toys import FAST, alike, build_encoder, choices, journeys, opinions, questions, verdicts
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -32,9 +32,37 @@ def classifier(encoder_folder):
 
 
 @pytest.fixture(scope="session")
+def pair_head(encoder_folder):
+    head = PairClassifier.from_pretrained(encoder_folder, **FAST | {"epochs": 25})
+    head.fit(verdicts(), dev=verdicts())
+    return head
+
+
+@pytest.fixture(scope="session")
 def tagger(encoder_folder):
     head = Tagger.from_pretrained(encoder_folder, **FAST)
     head.fit(journeys(), dev=journeys())
+    return head
+
+
+@pytest.fixture(scope="session")
+def reader(encoder_folder):
+    head = Reader.from_pretrained(encoder_folder, **FAST)
+    head.fit(questions(), dev=questions())
+    return head
+
+
+@pytest.fixture(scope="session")
+def chooser(encoder_folder):
+    head = Chooser.from_pretrained(encoder_folder, **FAST)
+    head.fit(choices(), dev=choices())
+    return head
+
+
+@pytest.fixture(scope="session")
+def embedder(encoder_folder):
+    head = Embedder.from_pretrained(encoder_folder, **FAST | {"epochs": 4})
+    head.fit(alike(), dev=alike())
     return head
 
 

@@ -66,9 +66,122 @@ def test_training_is_deterministic_for_a_seed(encoder_folder):
     assert not torch.equal(weights(1), weights(2))
 
 
+def several():
+    """Texts with one label, two or none."""
+    labels = {"good": ["good"], "bad": ["bad", "warn"]}
+    rows = [{"text": row["text"], "labels": labels[row["label"]]} for row in opinions()]
+    return [*rows, *({"text": f"{who}去过{place}。", "labels": []} for who in "他她" for place in ("北京", "上海"))]
+
+
+@pytest.fixture(scope="module")
+def multi(encoder_folder):
+    head = Classifier.from_pretrained(encoder_folder, **FAST | {"epochs": 14})
+    head.fit(several(), dev=several())
+    return head
+
+
+def test_several_labels_are_learnt_and_the_pipeline_gives_the_same(multi, tmp_path, said):
+    assert multi.metrics["dev"]["micro_f1"] > 0.85
+    multi.save(tmp_path / "out")
+    assert json.loads((tmp_path / "out" / "config.json").read_text())["problem_type"] == "multi_label_classification"
+    texts = ["书很坏。", "菜真好。"]
+    answers = multi.predict(texts)
+    assert [set(answer["labels"]) for answer in answers] == [{"bad", "warn"}, {"good"}]
+    stock = pipeline("text-classification", model=str(tmp_path / "out"))(texts, top_k=None)
+    for answer, expected in zip(answers, stock, strict=True):
+        assert answer["scores"] == pytest.approx({item["label"]: item["score"] for item in expected}, abs=1e-5)
+    loaded = Classifier.from_pretrained(tmp_path / "out", threshold=0.999999)
+    assert loaded.predict(texts)[0]["scores"] == answers[0]["scores"]
+    assert loaded.predict(texts)[0]["labels"] == []
+    assert loaded.evaluate([{"text": "书很坏。", "labels": []}])["exact"] == 1.0
+
+
+def grades():
+    things, words = ["书", "菜", "房间", "服务"], {"糟糕": 0.5, "很坏": 1.5, "真好": 4.0, "好极了": 5.0}
+    return [{"text": f"{thing}{word}。", "label": value} for thing in things for word, value in words.items()]
+
+
+def test_numbers_are_learnt_and_the_pipeline_gives_the_same(encoder_folder, tmp_path, said):
+    head = Classifier.from_pretrained(encoder_folder, **FAST | {"epochs": 25})
+    result = head.fit(grades(), dev=grades())
+    assert "problem: regression (labels are numbers with decimals)" in said()
+    assert result["dev"]["pearson"] > 0.9
+    head.save(tmp_path / "out")
+    texts = [row["text"] for row in grades()]
+    stock = pipeline("text-classification", model=str(tmp_path / "out"))(texts)
+    answers = Classifier.from_pretrained(tmp_path / "out").predict(texts)
+    assert [answer["label"] for answer in answers] == [item["label"] for item in stock] == ["score"] * len(texts)
+    assert [answer["score"] for answer in answers] == pytest.approx([item["score"] for item in stock], abs=1e-4)
+    worst = head.reports["dev"]["worst"]
+    assert worst[0]["loss"] == pytest.approx((worst[0]["gold"] - worst[0]["predicted"]) ** 2, rel=1e-3)
+
+
+def test_a_new_regression_starts_at_the_mean(encoder_folder):
+    head = Classifier.from_pretrained(encoder_folder, **FAST | {"epochs": 1, "learning_rate": 1e-9})
+    head.fit([{"text": row["text"], "label": row["label"] + 100} for row in grades()])
+    assert head.predict(["书真好。"])[0]["score"] == pytest.approx(102.75, abs=1)
+
+
+def test_the_problem_may_be_set(encoder_folder, said):
+    stars = [{"text": row["text"], "label": str(int(row["label"]))} for row in grades()]
+    head = Classifier.from_pretrained(encoder_folder, **FAST | {"epochs": 1, "problem": "regression"})
+    head.fit(stars)
+    assert (head.labels, head.problem) == (["score"], "regression")
+    assert "problem: regression (as set)" in said()
+    cells = [{"text": row["text"], "label": "|".join(row["labels"])} for row in several() if row["labels"]]
+    head = Classifier.from_pretrained(encoder_folder, **FAST | {"epochs": 1, "problem": "multi"})
+    head.fit(cells)
+    assert head.labels == ["bad", "good", "warn"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "label", "message"),
+    [
+        ({"problem": "regression"}, "高", r"dev\[0\]: label `高` is no number"),
+        ({"problem": "single"}, ["x", "y"], r"dev\[0\]: several labels"),
+        ({}, "x", r"dev\[0\]: unknown label `x`: the training data has 1, 2"),
+    ],
+)
+def test_a_label_of_another_kind_is_named_with_its_place(encoder_folder, changes, label, message):
+    head = Classifier.from_pretrained(encoder_folder, **FAST | changes)
+    train = [{"text": "好", "label": 1}, {"text": "坏", "label": 2}]
+    with pytest.raises(InputError, match=message):
+        head.fit(train, dev=[{"text": "好", "label": label}])
+
+
+def test_another_problem_gets_a_new_head(multi, tmp_path, said):
+    multi.save(tmp_path / "out")
+    again = Classifier.from_pretrained(tmp_path / "out", **FAST | {"epochs": 1})
+    again.fit([{"text": "好", "label": "good"}, {"text": "坏", "label": "bad"}])
+    assert again.model.config.problem_type == "single_label_classification"
+    assert "new weights, to be learnt: classifier" in said()
+
+
+def test_a_new_model_says_its_problem_before_it_is_trained(encoder_folder):
+    head = Classifier.from_pretrained(encoder_folder)
+    labels = head.labels_of(head.read(several(), "train"))
+    assert head._start(labels).config.problem_type == "multi_label_classification"
+
+
+def test_a_report_lies_beside_the_model(classifier, tmp_path):
+    head = Classifier.from_pretrained(classifier.folder, **FAST | {"epochs": 1, "learning_rate": 1e-9})
+    result = head.fit(opinions(), dev=opinions())
+    head.save(tmp_path / "out")
+    found = json.loads((tmp_path / "out" / "report.json").read_text(encoding="utf-8"))["dev"]
+    low, high = found["intervals"]["accuracy"]
+    assert low <= result["dev"]["accuracy"] <= high
+    wrong = round((1 - result["dev"]["accuracy"]) * len(opinions()))
+    assert sum(sum(row) for row in found["confusion"]["counts"]) == found["examples"] == len(opinions())
+    assert len(found["worst"]) == wrong > 0
+    assert all(item["gold"] != item["predicted"] and item["loss"] > 0.69 for item in found["worst"])
+    assert found["worst"][0].keys() == {"where", "gold", "predicted", "loss", "text"}
+
+
 def test_one_class_is_nothing_to_learn(encoder_folder):
     with pytest.raises(InputError, match=r"train\[0\]: every label is `1`"):
         Classifier.from_pretrained(encoder_folder).fit([{"text": "好", "label": 1}])
+    with pytest.raises(InputError, match=r"every score is 0\.5"):
+        Classifier.from_pretrained(encoder_folder).fit([{"text": "好", "label": 0.5}])
 
 
 def test_predict_takes_a_list_and_a_fitted_head(classifier, encoder_folder):

@@ -43,7 +43,7 @@ def test_the_three_commands_work_together(encoder_folder, data, tmp_path, capsys
 def test_a_tagger_is_scored_by_type_and_writes_entities(tagger, tmp_path, capsys, write):
     tagger.save(tmp_path / "out")
     evaluate(["--model", str(tmp_path / "out"), "--data", str(write("a.txt", "在 O\n北 B-LOC\n京 I-LOC\n"))])
-    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["precision", "all", "LOC"]
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()][:3] == ["precision", "all", "LOC"]
     texts = write("a.jsonl", '{"text": "她去过上海。\\ud800"}\n')
     predict(["--model", str(tmp_path / "out"), "--input", str(texts), "--output", str(tmp_path / "b.jsonl")])
     row = json.loads((tmp_path / "b.jsonl").read_text(encoding="utf-8"))
@@ -55,7 +55,7 @@ def test_the_task_is_found_without_a_record(tagger, tmp_path, encoder_folder):
     tagger.save(tmp_path / "out")
     (tmp_path / "out" / "ernie_pipe.json").unlink()
     assert open_head(tmp_path / "out").task == "tagger"
-    with pytest.raises(InputError, match="not fine-tuned for any of classifier, tagger"):
+    with pytest.raises(InputError, match=r"not fine-tuned for any of classifier, .*tagger"):
         open_head(encoder_folder)
 
 

@@ -1,7 +1,14 @@
 import pytest
 
 from ernie_pipe.errors import InputError
-from ernie_pipe.finetune.data import check_labels, encodable, label_order, read_classification, read_texts
+from ernie_pipe.finetune.data import (
+    Columns,
+    check_labels,
+    encodable,
+    label_order,
+    read_classification,
+    read_texts,
+)
 
 
 def pairs(examples):
@@ -42,6 +49,10 @@ def test_empty_texts_are_counted_and_the_rest_is_kept_as_it_is(write, said):
         ("text\tlabel\n \t1\n", "no example is left"),
         ('{"text": 3, "label": 1}\n', "a:1: `text` must be a string"),
         ('{"text": "好", "label": null}\n', "a:1: no label"),
+        ('{"text": "好", "label": [null]}\n', "a:1: `label` must be a list of labels"),
+        ("text_a\ttext_b\tlabel\n好\t坏\t1\n", "two texts, `text_a` and `text_b`: use the task pair"),
+        ("好\t坏\t1\n", "no header and 3 columns.*for the task pair"),
+        ("".join(f"好{i}\t坏{i}\n" for i in range(30)), "no column looks like a label: `column 1` has 30"),
     ],
 )
 def test_mistakes_say_where_and_what(write, content, message):
@@ -49,8 +60,24 @@ def test_mistakes_say_where_and_what(write, content, message):
         read_classification(write("a", content))
 
 
+def test_several_labels_are_a_list_in_json_or_in_a_cell(write):
+    content = '{"text": "好", "labels": ["a", 2, "a"]}\n{"text": "坏", "labels": []}\n'
+    assert pairs(read_classification(write("a", content))) == [("好", ("a", "2")), ("坏", ())]
+    assert pairs(read_classification(write("b", 'text\tlabel\n好\t["a"]\n坏\t[a]\n'))) == [
+        ("好", ("a",)),
+        ("坏", "[a]"),
+    ]
+
+
+def test_columns_are_chosen_by_name(write):
+    path = write("a.tsv", "text_a\ttext_b\tSense\tlabel\n好\t坏\tx\ty\n")
+    assert pairs(read_classification(path, columns=Columns(text="text_b", label="Sense"))) == [("坏", "x")]
+    with pytest.raises(InputError, match="no label column `class`: there are text_a, text_b, sense, label"):
+        read_classification(path, columns=Columns(text="text_a", label="class"))
+
+
 def test_a_header_of_unknown_names_is_suspected(write, said):
-    read_classification(write("a.tsv", "content\tclass\n" + "".join(f"第{i}条\t{i % 2}\n" for i in range(30))))
+    read_classification(write("a.tsv", "words\tclass\n" + "".join(f"第{i}条\t{i % 2}\n" for i in range(30))))
     assert "label `class` occurs once" in said()
 
 

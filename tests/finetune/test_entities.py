@@ -49,7 +49,7 @@ def test_illegal_sequences_are_counted_and_repaired(write, said):
     [
         ("他 O\n在\n", "a:2: 1 columns"),
         ("他 r O\n", "a:1: 3 columns"),
-        ('{\n"text": "好"}\n', "a:1: not JSON"),
+        ('{\n"text": "好"\n', "a:1: not JSON"),
         ("他 O\n在 LOC\n", "a:2: tag 'LOC' is none of"),
         ('{"text": "好"}\n', "neither `text` with `entities` nor"),
         ('{"text": "好", "entities": 3}\n', "a:1: `entities` must be a list"),

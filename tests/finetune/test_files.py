@@ -4,11 +4,12 @@ from ernie_pipe.errors import InputError
 from ernie_pipe.finetune.files import from_python, read_lines, read_records
 
 
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "gb18030"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "gb18030", "utf-16"])
 def test_encodings_are_told_apart(write, said, encoding):
     path = write("a.tsv", "text\tlabel\r\n服务很好\t1\r\n".encode(encoding))
     assert read_records(path).rows[0].values == {"text": "服务很好", "label": "1"}
     assert ("GB18030" in said()) == (encoding == "gb18030")
+    assert ("UTF-16" in said()) == (encoding == "utf-16")
 
 
 def test_only_line_feeds_end_lines(write):
@@ -22,6 +23,7 @@ def test_only_line_feeds_end_lines(write):
         (b"", "the file is empty"),
         (b" \n\n", "the file is empty"),
         (b"ok\n\xff\xff\n", "a.txt:2: neither UTF-8"),
+        (b"\xff\xfea", "marked as UTF-16"),
     ],
 )
 def test_unreadable_files_say_why(write, content, message):
@@ -69,9 +71,54 @@ def test_jsonl_is_read_and_its_errors_are_named_by_line(write):
     with pytest.raises(InputError, match=r"a\.jsonl:2: not JSON"):
         read_records(write("a.jsonl", '{"text": "好"}\n{"text": \n'))
     with pytest.raises(InputError, match=r"a\.jsonl:1: not JSON.*one object a line"):
-        read_records(write("a.jsonl", '{\n  "text": "好"\n}\n'))
+        read_records(write("a.jsonl", '{\n  "text": "好"\n'))
     with pytest.raises(InputError, match=r"a\.jsonl:2: expected a JSON object"):
         read_records(write("a.jsonl", '{"text": "好"}\n[1]\n'))
+
+
+@pytest.mark.parametrize(
+    ("content", "form"),
+    [
+        ('{\n "text": "好"\n}\n\n{\n "text": "坏"}\n', "JSON objects over several lines"),
+        ('[\n {"text": "好"},\n\n {"text": "坏"}]\n', "a JSON list"),
+        ('[{"text": "好"},\n\n\n{"text":\n "坏"}\n]', "a JSON list"),
+    ],
+)
+def test_json_over_several_lines_is_read_with_its_lines(write, content, form):
+    records = read_records(write("a.json", content))
+    assert (records.form, [row.values["text"] for row in records.rows]) == (form, ["好", "坏"])
+    lines = [int(row.where.rsplit(":", 1)[1]) for row in records.rows]
+    assert all(content.split("\n")[line - 1].strip().startswith(("{", "[{")) for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('[\n{"text": "好"},\n{"text": }]', r"a\.json:3: not JSON"),
+        ('[\n{"text": "好"}', r"a\.json:2: not JSON: the list ends at no"),
+        ('[\n{"text": "好"}]\n{"text": "坏"}', "or more follows it"),
+        ('[{"text": "好"}, 3]', r"a\.json:1: expected a JSON object, found a int"),
+        ("[\n]", "an empty list"),
+    ],
+)
+def test_mistakes_in_a_json_list_are_named(write, content, message):
+    with pytest.raises(InputError, match=message):
+        read_records(write("a.json", content))
+
+
+def test_columns_set_apart_by_bars(write):
+    records = read_records(write("sts.txt", "a-1||一只鸟||一只|鸟||5\n"))
+    assert records.form == "|| without a header"
+    assert list(records.rows[0].values.values()) == ["a-1", "一只鸟", "一只|鸟", "5"]
+
+
+def test_a_data_frame_is_a_source():
+    import pandas
+
+    frame = pandas.DataFrame({"text": ["好", None], "label": [1.5, float("nan")]}, index=[7, 9])
+    records = from_python(frame, "train")
+    assert [row.values for row in records.rows] == [{"text": "好", "label": 1.5}, {"text": None, "label": None}]
+    assert records.rows[1].where == "train[1]"
 
 
 def test_class_ids_of_a_dataset_become_names():
@@ -88,3 +135,5 @@ def test_python_data_is_checked():
         from_python([], "train")
     with pytest.raises(InputError, match=r"train\[1\]: expected a dict"):
         from_python([{"text": "a"}, "b"], "train")
+    with pytest.raises(InputError, match=r"a dict of train, test: give one split"):
+        from_python({"train": [], "test": []}, "data")

@@ -1,8 +1,10 @@
 import pytest
+import torch
+from transformers import AutoModel
 
 from ernie_pipe.errors import InputError
-from ernie_pipe.finetune import Classifier
-from tests.finetune.toys import FAST, opinions
+from ernie_pipe.finetune import Classifier, PairClassifier, Tagger, record
+from tests.finetune.toys import FAST, journeys, opinions
 
 ONE = FAST | {"epochs": 1}
 
@@ -16,6 +18,7 @@ def test_several_seeds_report_their_spread_and_keep_the_best_on_dev(encoder_fold
         return {"seed": seed, "epoch": 1, "dev": scores, "test": scores}
 
     monkeypatch.setattr(head, "_train", scripted)
+    monkeypatch.setattr(head, "report", lambda examples: {})
     result = head.fit(opinions(), dev=opinions(), test=opinions(), seeds=3)
     assert (result["seed"], head.model) == (6, "model of seed 6")
     assert [run["seed"] for run in result["seeds"]["runs"]] == [5, 6, 7]
@@ -76,3 +79,76 @@ def test_settings_come_from_the_folder_and_single_ones_change(classifier, tmp_pa
 def test_no_seed_is_refused(encoder_folder):
     with pytest.raises(InputError, match="train at least one"):
         Classifier.from_pretrained(encoder_folder).fit(opinions(), seeds=0)
+
+
+FIXTURES = ["classifier", "pair_head", "tagger", "reader", "chooser", "embedder"]
+
+
+@pytest.mark.parametrize("first", FIXTURES)
+def test_an_encoder_goes_on_to_another_task_under_a_new_head(first, request, tmp_path, said):
+    first = request.getfixturevalue(first)
+    first.save(tmp_path / "first")
+    # The head may have been fitted just now.
+    start = len(said())
+    head = Tagger.from_pretrained(tmp_path / "first", **ONE | {"max_steps": 1, "learning_rate": 1e-9})
+    head.fit(journeys())
+    expected = AutoModel.from_pretrained(tmp_path / "first").state_dict()
+    found = head.model.base_model.state_dict()
+    common = [name for name in expected if name in found and "pooler" not in name]
+    assert len(common) > 10
+    for name in common:
+        torch.testing.assert_close(found[name].cpu(), expected[name], atol=1e-6, rtol=0)
+    head.save(tmp_path / "second")
+    known = record.read(tmp_path / "second")
+    if first.task == head.task:
+        assert "new weights" not in said()[start:]
+    else:
+        assert f"fine-tuned as {first.task} before: its encoder is carried over, the head is new" in said()[start:]
+        assert "new weights, to be learnt: classifier" in said()[start:]
+        assert head.model.config.problem_type is None
+    (stage,) = known["chain"]
+    assert (stage["folder"], stage["task"]) == (str(tmp_path / "first"), first.task)
+    assert stage["data"]["train"]["sha256"] == first.data["train"]["sha256"]
+
+
+def test_a_chain_grows_from_the_oldest_on_and_keeps_the_task_row(encoder_folder, tmp_path):
+    one = Classifier.from_pretrained(encoder_folder, **ONE | {"task_id": 2})
+    one.fit(opinions())
+    one.save(tmp_path / "one")
+    two = Tagger.from_pretrained(tmp_path / "one", **ONE)
+    two.fit(journeys())
+    two.save(tmp_path / "two")
+    Tagger.from_pretrained(tmp_path / "two").save(tmp_path / "three")
+    known = record.read(tmp_path / "three")
+    assert [(stage["task"], stage["task_id"]) for stage in known["chain"]] == [("classifier", 2), ("tagger", 2)]
+    assert known["task_id"] == 2
+    assert record.read(tmp_path / "one")["chain"] == []
+    with pytest.raises(InputError, match="fine-tuned with task_id 2 before"):
+        Tagger.from_pretrained(tmp_path / "one", **ONE | {"task_id": 1}).fit(journeys())
+
+
+def test_two_tasks_with_the_same_labels_do_not_share_a_head(classifier, tmp_path, said):
+    classifier.save(tmp_path / "out")
+    pair = PairClassifier.from_pretrained(tmp_path / "out", **ONE)
+    rows = [{"text_a": row["text"], "text_b": row["text"], "label": row["label"]} for row in opinions()]
+    pair.fit(rows)
+    assert pair.labels == classifier.labels
+    assert "new weights, to be learnt: classifier" in said()
+
+
+@pytest.mark.parametrize(("name", "rows"), [("classifier", opinions), ("tagger", journeys)])
+def test_a_saved_head_answers_to_the_bit(name, rows, request, tmp_path):
+    head = request.getfixturevalue(name)
+    texts = [row["text"] * n for n, row in enumerate(rows())]
+    head.save(tmp_path / "out")
+    assert type(head).from_pretrained(tmp_path / "out").predict(texts) == head.predict(texts)
+
+
+def test_layers_that_are_not_there_are_refused_before_any_data_is_read(encoder_folder):
+    with pytest.raises(InputError, match="frozen_layers 2: the encoder has 1 layers"):
+        Classifier.from_pretrained(encoder_folder, frozen_layers=2)
+
+
+def test_an_early_stop_without_a_dev_set_is_said(encoder_folder, said):
+    Classifier.from_pretrained(encoder_folder, **ONE | {"early_stop": 2}).fit(opinions())
+    assert "early_stop: without a dev set every epoch is trained" in said()

@@ -1,12 +1,54 @@
+import numpy as np
 import pytest
 
-from ernie_pipe.finetune.metrics import classification, mean_and_deviation, spans, table
+from ernie_pipe.finetune.metrics import (
+    classification,
+    graded,
+    label_sets,
+    mean_and_deviation,
+    per_label,
+    spans,
+    table,
+)
 from ernie_pipe.text.tags import Span
 
 
 def test_macro_f1_is_the_mean_over_classes():
     scores = classification(["a", "a", "a", "b"], ["a", "a", "a", "a"])
-    assert scores == {"accuracy": 0.75, "macro_f1": pytest.approx(6 / 7 / 2), "examples": 4}
+    assert scores == {"accuracy": 0.75, "macro_f1": pytest.approx(6 / 7 / 2), "mcc": 0.0, "examples": 4}
+
+
+def test_mcc_is_that_of_the_four_counts(recwarn):
+    # 3 true and 2 false positives, 4 true and 1 false negatives: (3·4 - 2·1) / √(5·4·6·5).
+    gold = ["1"] * 4 + ["0"] * 6
+    predicted = ["1"] * 3 + ["0"] + ["1"] * 2 + ["0"] * 4
+    assert classification(gold, predicted)["mcc"] == pytest.approx(10 / 600**0.5)
+    assert classification(["1"], ["1"])["mcc"] == 0.0
+    assert not recwarn
+
+
+def test_sets_of_labels():
+    gold = np.array([[1, 1, 0], [0, 0, 0], [0, 1, 0]], dtype=bool)
+    predicted = np.array([[1, 0, 0], [0, 0, 0], [1, 1, 0]], dtype=bool)
+    scores = label_sets(gold, predicted)
+    assert scores["micro_f1"] == pytest.approx(2 * 2 / (3 + 3))
+    assert scores["macro_f1"] == pytest.approx((2 / 3 + 2 / 3 + 0) / 3)
+    assert scores["exact"] == pytest.approx(1 / 3)
+    assert per_label(gold, predicted, ["a", "b", "c"])["b"] == {
+        "precision": 1.0,
+        "recall": 0.5,
+        "f1": pytest.approx(2 / 3),
+        "examples": 2,
+    }
+
+
+def test_correlations_and_the_error_of_grades(recwarn):
+    scores = graded(np.array([1.0, 2.0, 3.0, 4.0]), np.array([1.0, 4.0, 9.0, 16.0]))
+    assert scores["spearman"] == pytest.approx(1.0)
+    assert 0.98 < scores["pearson"] < 0.99
+    assert scores["mean_error"] == pytest.approx((0 + 2 + 6 + 12) / 4)
+    assert graded(np.array([1.0, 2.0]), np.array([3.0, 3.0]))["spearman"] == 0.0
+    assert not recwarn
 
 
 def test_spans_count_only_when_borders_and_type_agree():

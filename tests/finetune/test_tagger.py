@@ -9,7 +9,7 @@ from ernie_pipe.finetune.encoder import encode, load_tokenizer
 from ernie_pipe.finetune.entities import TaggedText
 from ernie_pipe.finetune.tagger import IGNORED, align, to_characters
 from ernie_pipe.text.tags import Span, to_spans, without_overlaps
-from tests.finetune.toys import CHARACTERS, FAST
+from tests.finetune.toys import CHARACTERS, FAST, journeys
 
 ODD = st.text(st.one_of(st.sampled_from(CHARACTERS + "北京[MASK] \u3000A😀\u0301\u200d한İß\x00"), st.characters()))
 
@@ -137,3 +137,14 @@ def test_two_types_and_bmes_are_learnt(encoder_folder, write):
     assert head.fit(path, dev=path)["dev"]["per_type"].keys() == {"LOC", "PER"}
     assert head.labels == ["O", "B-LOC", "I-LOC", "B-PER", "I-PER"]
     assert head.metrics["dev"]["f1"] == 1.0
+
+
+def test_a_report_counts_missed_and_false_entities(tagger):
+    examples = [*journeys(), {"text": "他住在北京。", "entities": [{"start": 0, "end": 1, "type": "LOC"}]}]
+    found = tagger.report(tagger.read(examples, "data"))
+    assert found["worst"] == [
+        {"where": "data[18]", "text": "他住在北京。", "gold": ["他 LOC"], "predicted": ["北京 LOC"], "loss": 2.0}
+    ]
+    low, high = found["intervals"]["f1"]
+    assert low < found["metrics"]["f1"] < high == 1.0
+    assert found["per_label"]["LOC"]["entities"] == 19

@@ -49,3 +49,50 @@ def journeys() -> list[dict]:
                 entity = {"start": start, "end": start + len(place), "type": "LOC"}
                 rows.append({"text": text, "entities": [entity]})
     return rows
+
+
+def questions() -> list[dict]:
+    rows = []
+    for row in journeys():
+        (entity,) = row["entities"]
+        answer = {"text": row["text"][entity["start"] : entity["end"]], "answer_start": entity["start"]}
+        rows.append({"question": "在书", "context": row["text"], "answers": [answer]})
+    return rows
+
+
+def choices() -> list[dict]:
+    """Two to four choices, of which the place is right."""
+    rows, wrong = [], ["糟糕", "喜欢", "房间"]
+    for number, row in enumerate(journeys()):
+        place = row["text"][row["entities"][0]["start"] :].rstrip("。")
+        given = wrong[: 1 + number % 3]
+        given.insert(number % 2, place)
+        rows.append({"context": row["text"][:2] + "。", "question": "在", "choices": given, "answer": place})
+    return rows
+
+
+def verdicts() -> list[dict]:
+    """Pairs whose label is the second text's: a model must tell which one that is."""
+    rows, good, bad = [], ["好极了", "真好"], ["糟糕", "很坏"]
+    for thing in ("书", "菜", "房间", "服务"):
+        for one, other in zip(good, bad, strict=True):
+            for first, second, label in [(one, other, "bad"), (other, one, "good")]:
+                rows.append({"text_a": f"{thing}{first}。", "text_b": f"{thing}{second}。", "label": label})
+    return rows
+
+
+def alike() -> list[dict]:
+    """Pairs of sentences of three groups: 1 within a group, 0 across."""
+    groups = [
+        ["书好极了", "书很好", "书真好"],
+        ["他去北京", "他去过北京", "她去北京"],
+        ["菜糟糕", "菜坏极了", "菜很坏"],
+    ]
+    return [
+        {"text_a": first, "text_b": second, "label": int(one is other)}
+        for one in groups
+        for other in groups
+        for first in one
+        for second in other
+        if first != second
+    ]

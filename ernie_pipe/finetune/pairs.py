@@ -1,0 +1,132 @@
+"""Two texts with a label: NLI, paraphrase, query and title, graded similarity; from files or Python data.
+
+Columns are found by name, and in a table without a header by what they hold: the two with the most Chinese are the
+texts, in their order, and the label stands first or last. So LCQMC (text, text, label), the Chinese STS-B
+(id || text || text || score) and the jsonl of OCNLI and CLUE are read as they are.
+"""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ernie_pipe.errors import InputError
+from ernie_pipe.finetune.data import (
+    FOUND,
+    Columns,
+    Label,
+    Source,
+    Tally,
+    check_guess,
+    column_of,
+    label_of,
+    records_of,
+    text_of,
+    told,
+    variety,
+)
+from ernie_pipe.finetune.files import DELIMITERS, LABEL_COLUMNS, PAIR_COLUMNS, Record, Records
+
+log = logging.getLogger(__name__)
+
+NO_LABEL = "-"
+"""What NLI sets write where the annotators did not agree."""
+
+
+@dataclass(frozen=True)
+class LabelledPair:
+    """Two texts and their label; `where` is its file and line."""
+
+    first: str
+    second: str
+    label: Label
+    where: str
+
+    @property
+    def text(self) -> str:
+        """Both texts as one string, by which equal pairs are found."""
+        return f"{self.first}\t{self.second}"
+
+
+def read_pairs(source: Source, name: str = "data", columns: Columns = FOUND) -> list[LabelledPair]:
+    """Read two texts with a label each: named columns, or a table without a header.
+
+    Pairs with an empty text and pairs without an agreed label (`-`, and None in Python data) are skipped and
+    counted. `InputError`: a column that is not there, a record without a label, nothing left.
+    """
+    return labelled_pairs(records_of(source, name), columns)
+
+
+def labelled_pairs(records: Records, columns: Columns = FOUND) -> list[LabelledPair]:
+    """Take two texts with a label each from records, as `read_pairs` does from their source."""
+    first_column, second_column = pair_columns(records, columns)
+    if columns.label or records.header:
+        label_column = column_of(records, [columns.label] if columns.label else LABEL_COLUMNS, "label")
+    else:
+        label_column = _label_column(records)
+    tally, examples = Tally(), []
+    for row in records.rows:
+        first, second = text_of(row, first_column), text_of(row, second_column)
+        given = row.values.get(label_column)
+        if given == NO_LABEL or (given is None and records.form == "Python"):
+            tally.add("a pair without an agreed label, skipped", row.where)
+            continue
+        label = label_of(row, label_column)
+        if first.strip() and second.strip():
+            examples.append(LabelledPair(first, second, label, row.where))
+        else:
+            tally.add("a pair with an empty text, skipped", row.where)
+    form = f"{records.form}, texts in `{first_column}` and `{second_column}`, label in `{label_column}`"
+    return told(records.name, form, examples, tally)
+
+
+def read_pair_inputs(path: str | Path, columns: Columns = FOUND) -> list[tuple[str, str]]:
+    """Read the pairs to predict, those with an empty text too; a label column is left aside."""
+    records = records_of(path, str(path))
+    first, second = pair_columns(records, columns)
+    form = f"{records.form}, texts in `{first}` and `{second}`"
+    log.info("%s: %s, %d pairs", path, form, len(records.rows))
+    return [(text_of(row, first), text_of(row, second)) for row in records.rows]
+
+
+def pair_columns(records: Records, columns: Columns) -> tuple[str, str]:
+    """Return the columns of the two texts, by the names given, by known names, or by what they hold."""
+    if columns.text or columns.second:
+        if not (columns.text and columns.second):
+            raise InputError("text_column and second_column: name both, or neither")
+        return column_of(records, [columns.text], "text"), column_of(records, [columns.second], "second text")
+    if records.header:
+        for first, second in PAIR_COLUMNS:
+            if first in records.columns and second in records.columns:
+                return first, second
+        raise InputError(
+            f"{records.name}: no two texts among {', '.join(records.columns)}: name them text_a and text_b, "
+            "or say which by --set text_column=… --set second_column=…"
+        )
+    if len(records.columns) < 2:
+        forms = " or ".join("tabs" if form == "TSV" else f"`{mark}`" for form, mark in DELIMITERS.items())
+        raise InputError(f"{records.name}: one column: a pair needs two texts, set apart by {forms}")
+    # The texts hold more Chinese than labels, ids and sources do.
+    amounts = {column: _amount(records.rows, column) for column in records.columns}
+    texts = sorted(records.columns, key=lambda column: amounts[column], reverse=True)[:2]
+    first, second = (column for column in records.columns if column in texts)
+    return first, second
+
+
+def _amount(rows: Sequence[Record], column: str) -> tuple[int, int]:
+    values = [row.values[column] for row in rows[:1000]]
+    return sum(character >= "\u2e80" for value in values for character in value), sum(map(len, values))
+
+
+def _label_column(records: Records) -> str:
+    """Return the label's column in a table of pairs without a header: the first or the last that is no text."""
+    texts = pair_columns(records, FOUND)
+    ends = [column for column in (records.columns[-1], records.columns[0]) if column not in texts]
+    if not ends:
+        raise InputError(
+            f"{records.name}: no header and no column for a label beside two texts: "
+            "add one, or a first line that names the columns text_a, text_b and label"
+        )
+    label = min(ends, key=lambda column: variety(records.rows, column))
+    check_guess(records, label, "text_a, text_b and label")
+    return label
