@@ -20,9 +20,9 @@ from ernie_pipe.errors import InputError
 
 
 class Settings(BaseModel):
-    """Base of all settings: unknown keys are errors, values are frozen once loaded."""
+    """Base of all settings: unknown keys and numbers that are not finite are errors, values are frozen once loaded."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
 
 
 S = TypeVar("S", bound=Settings)

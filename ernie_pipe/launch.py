@@ -6,6 +6,7 @@ launcher: started directly, its exit code is ours.
 """
 
 import argparse
+import logging
 import os
 import shlex
 import signal
@@ -116,7 +117,17 @@ def _ranks(launcher: int) -> list[int]:
 
 
 def _check(settings: PretrainSettings, args: argparse.Namespace, processes: int) -> None:
-    """Find every mistake here, in one line, before N processes each find it."""
+    """Find every mistake here, in one line, before N processes each find it; what is no mistake is left to them."""
+    logger = logging.getLogger("ernie_pipe")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        _prepare(settings, args, processes)
+    finally:
+        logger.setLevel(level)
+
+
+def _prepare(settings: PretrainSettings, args: argparse.Namespace, processes: int) -> None:
     if settings.processes not in (None, processes):
         raise InputError(f"--num-processes {processes}, but the settings ask for processes: {settings.processes}")
     prepared = prepare(settings, args.data)
@@ -125,7 +136,11 @@ def _check(settings: PretrainSettings, args: argparse.Namespace, processes: int)
         from ernie_pipe.pretrain.evaluate import HeldOut
 
         HeldOut(settings, args.data, prepared.corpus)
-    runs.check(Path(args.output), settings, prepared.passages.manifest, prepared.manifests)
+    folder = Path(args.output)
+    if runs.check(folder, settings, prepared.passages.manifest, prepared.manifests):
+        with runs.lock(folder):
+            # Free now: whoever trains in it holds it to the end.
+            pass
 
 
 def _gpus() -> int:

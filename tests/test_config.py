@@ -1,6 +1,7 @@
 """Settings: what is not known is refused with the nearest right name; later sources win."""
 
 import argparse
+import math
 from typing import Literal
 
 import pytest
@@ -158,6 +159,15 @@ def test_missing_and_empty_files(write, tmp_path):
     assert load_yaml(write("c.yaml", "# nothing\n")) == {}
     with pytest.raises(InputError, match="no such config file"):
         load_yaml(tmp_path / "gone.yaml")
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_numbers_must_be_finite(value):
+    class Rates(Settings):
+        shares: dict[str, float] = Field({})
+
+    with pytest.raises(InputError, match=r"`shares\.a`: Input should be a finite number"):
+        validate(Rates, {"shares": {"a": value}}, where="x")
 
 
 def test_settings_are_frozen():

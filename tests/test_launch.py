@@ -1,7 +1,10 @@
+import argparse
+import logging
 import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -9,6 +12,7 @@ import yaml
 from ernie_pipe import launch
 from ernie_pipe.errors import InputError
 from ernie_pipe.pretrain.launcher import told
+from ernie_pipe.pretrain.settings import PretrainSettings
 from tests.pretrain.building import MICRO
 
 
@@ -85,6 +89,26 @@ def test_mistakes_are_found_before_anything_is_started(write, tmp_path):
         launch.pretrain(
             ["--config", config, "--data", "d", "--output", "o", "--num-processes", "3", "--set", "processes=2"]
         )
+
+
+def test_a_run_in_which_another_process_trains_is_refused_before_anything_is_started(monkeypatch, tmp_path):
+    monkeypatch.setattr(launch, "prepare", lambda *_: SimpleNamespace(**dict.fromkeys(("corpus", "manifests")),
+        plan=SimpleNamespace(micro_batches_of=lambda *_: None), passages=SimpleNamespace(manifest=None)))  # fmt: skip
+    monkeypatch.setattr(launch.runs, "check", lambda *_: True)
+    given = argparse.Namespace(data="d", output=str(tmp_path))
+    launch._prepare(PretrainSettings(**MICRO), given, 1)
+    with launch.runs.lock(tmp_path), pytest.raises(InputError, match="another process is training in this folder"):
+        launch._prepare(PretrainSettings(**MICRO), given, 1)
+
+
+def test_what_is_no_mistake_is_told_once_by_those_that_train(monkeypatch, caplog):
+    logger = logging.getLogger("ernie_pipe.tasks")
+    monkeypatch.setattr(launch, "_prepare", lambda *_: logger.warning("few pairs"))
+    with caplog.at_level("INFO", "ernie_pipe"):
+        launch._check(None, None, 1)
+        assert not caplog.text
+        logger.warning("later")
+    assert "later" in caplog.text
 
 
 def test_the_exit_code_of_training_is_ours_and_handlers_come_back():

@@ -79,7 +79,8 @@ class Anchors:
         the passage that it comes from, and a step is to hold so many tokens of examples.
         """
         keys = draws.key(_SAMPLED, np.arange(_SAMPLE))
-        chosen = self.select(ALL, draws.below(self.size(ALL), keys))
+        # Tasks draw from these keys: which passage it is must not go with which label.
+        chosen = self.select(ALL, draws.below(self.size(ALL), draws.key(keys, _SAMPLED)))
         made = self._task.examples(self._passages, chosen, keys)
         text = sum(len(ids) for example in made for ids, _ in example.parts)
         special = sum(len(example.parts) for example in made)

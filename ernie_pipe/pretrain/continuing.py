@@ -91,7 +91,8 @@ def add_task(
         raise InputError(f"{run}: {at}: a task can be added when all its steps are done")
     wanted = changed(wanted, changes)
     prepared = prepare(wanted, found.data)
-    runs.extend(run, wanted, prepared.passages.manifest, prepared.manifests)
+    with runs.lock(run):
+        runs.extend(run, wanted, prepared.passages.manifest, prepared.manifests)
 
 
 def changed(settings: PretrainSettings, changes: Sequence[str]) -> PretrainSettings:

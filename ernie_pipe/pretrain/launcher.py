@@ -3,6 +3,7 @@
 `python -m ernie_pipe.pretrain.launcher OPTIONS -m ernie_pipe.pretrain …`, as `ernie-pipe pretrain` starts it.
 """
 
+import logging
 import signal
 import sys
 
@@ -24,6 +25,8 @@ def told(codes: dict[int, int]) -> tuple[int, str]:
 
 
 if __name__ == "__main__":
+    # Which rank failed, and how, is told below.
+    logging.getLogger("torch.distributed.elastic.multiprocessing.api").setLevel(logging.CRITICAL)
     try:
         main()
     except ChildFailedError as error:

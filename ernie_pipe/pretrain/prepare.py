@@ -3,9 +3,12 @@
 No torch here: a mistake is told in a second.
 """
 
+import logging
 import os
 from dataclasses import dataclass
+from itertools import accumulate
 
+from ernie_pipe.config import nearest
 from ernie_pipe.corpus.manifest import Manifest
 from ernie_pipe.corpus.reader import Passages
 from ernie_pipe.errors import InputError
@@ -13,7 +16,10 @@ from ernie_pipe.pretrain.batch import BatchBuilder
 from ernie_pipe.pretrain.plan import Plan
 from ernie_pipe.pretrain.run import corpus_encoder
 from ernie_pipe.pretrain.settings import PretrainSettings
+from ernie_pipe.tasks import Task
 from ernie_pipe.text.encode import Encoder, SpecialIds
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -45,6 +51,8 @@ def prepare(settings: PretrainSettings, data: str) -> Prepared:
     for task in tasks.values():
         task.prepare(SpecialIds.of(corpus))
     plan = Plan(settings, passages, tasks, others)
+    _check_sources(settings, plan)
+    _warn(settings, tasks)
     prepared = Prepared(passages, plan, BatchBuilder(plan, passages, tasks, SpecialIds.of(corpus)), corpus)
     longest, room = prepared.longest + 2, settings.model.max_positions
     if longest > room and settings.init_from is None:
@@ -53,6 +61,31 @@ def prepare(settings: PretrainSettings, data: str) -> Prepared:
             f"set it to {longest}, or encode with --max-tokens {room}"
         )
     return prepared
+
+
+def _check_sources(settings: PretrainSettings, plan: Plan) -> None:
+    """Refuse a weight above 0 for a source that the passages do not have: a typing error, or the wrong folder."""
+    given = [("sources", settings.sources, plan.data)]
+    for number, stage in enumerate(settings.stages):
+        given.append((f"stages.{number}.sources", stage.sources or {}, [plan.data[plan.data_of[number]]]))
+    for where, weights, data in given:
+        known = {name for passages in data for name in passages.source_names}
+        for name, weight in weights.items():
+            if weight and name not in known:
+                folders = ", ".join(passages.folder for passages in data)
+                raise InputError(f"{where}: no passage in {folders} comes from `{name}`{nearest(name, known)}")
+
+
+def _warn(settings: PretrainSettings, tasks: dict[str, Task]) -> None:
+    """Say what is possible, and hardly meant."""
+    used = {name for stage in settings.stages for name in stage.tasks}
+    idle = [name for name, task in tasks.items() if name not in used and not task.changes_input]
+    if idle:
+        logger.warning("%s: among `tasks`, but in no stage: not trained", ", ".join(idle))
+    begins = accumulate((stage.steps for stage in settings.stages[:-1]), initial=0)
+    shortest, warmup = min(settings.curve(step)[1] for step in begins), settings.optimizer.warmup_steps
+    if warmup > shortest:
+        logger.warning("optimizer.warmup_steps: %d, of %d steps: the rate never reaches its peak", warmup, shortest)
 
 
 def _others(settings: PretrainSettings, passages: Passages) -> dict[str, Passages]:

@@ -149,6 +149,7 @@ def _fingerprints(settings: PretrainSettings, data: str, stages: Sequence[Manife
 def check(run: Path, settings: PretrainSettings, manifest: Manifest, stages: Sequence[Manifest] = ()) -> bool:
     """Return whether `run` exists; `InputError` names what differs from the settings and data it was started with."""
     if not (run / "run.json").is_file():
+        _check_free(run)
         return False
     found = _content(run)
     if found["data_fingerprint"] != manifest.data_fingerprint:
@@ -174,6 +175,16 @@ def check(run: Path, settings: PretrainSettings, manifest: Manifest, stages: Seq
             folder = known.settings.stages[number].data or known.data
             raise InputError(f"{run}: stage {number + 1} was started on other data ({folder}); choose another --output")
     return True
+
+
+def _check_free(run: Path) -> None:
+    """Refuse a place where no run can begin: a file, or the result of another command, which a run would write over."""
+    there = next(place for place in (run, *run.absolute().parents) if place.exists())
+    if not there.is_dir():
+        raise InputError(f"{there}: is a file; --output is the folder of a run")
+    for name in ("manifest.json", "config.json"):
+        if (run / name).exists():
+            raise InputError(f"{run}: holds something else ({name}), and no run; choose another --output")
 
 
 def harmless(key: str) -> bool:

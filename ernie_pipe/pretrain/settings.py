@@ -211,7 +211,7 @@ class EvaluateSettings(Settings):
 class PretrainSettings(Settings):
     """A pretraining run."""
 
-    seed: int = Field(1, ge=0, description="seed of weights, data order, masks and dropout")
+    seed: int = Field(1, ge=0, lt=2**63, description="seed of weights, data order, masks and dropout")
     processes: int | None = Field(None, gt=0, description="processes that must take part; none: any number")
     precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="auto: bf16 on GPUs that have it")
     activation_checkpointing: bool = Field(False, description="compute activations twice to hold fewer in memory")
@@ -251,6 +251,14 @@ class PretrainSettings(Settings):
     @classmethod
     def _weights(cls, sources: dict[str, float]) -> dict[str, float]:
         return check_weights(sources)
+
+    @field_validator("loss_weights")
+    @classmethod
+    def _not_negative(cls, weights: dict[str, float]) -> dict[str, float]:
+        wrong = [name for name, weight in weights.items() if weight < 0]
+        if wrong:
+            raise ValueError(f"the weight of `{wrong[0]}` must be ≥ 0")
+        return weights
 
     @field_validator("schedule", mode="before")
     @classmethod

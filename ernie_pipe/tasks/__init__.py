@@ -33,7 +33,10 @@ def find(name: str) -> type[Task]:
     registered = {point.name: point.value for point in metadata.entry_points(group=ENTRY_POINTS)}
     target = {**registered, **BUILT_IN}.get(name, name if ":" in name else None)
     if target is None:
-        raise InputError(f"unknown task `{name}`{nearest(name, {**registered, **BUILT_IN})}")
+        raise InputError(
+            f"unknown task `{name}`{nearest(name, {**registered, **BUILT_IN})}; one of your own is `module:Class` "
+            "(quoted in --set: 'tasks.\"package.module:Class\".key=value')"
+        )
     module, _, attribute = target.partition(":")
     try:
         found = getattr(importlib.import_module(module), attribute)

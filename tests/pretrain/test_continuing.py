@@ -147,6 +147,13 @@ def test_an_unfinished_run_takes_no_task(data, tmp_path, capsys):
     assert (tmp_path / "run" / "run.json").read_bytes() == before
 
 
+def test_a_run_that_another_process_holds_takes_no_task(run):
+    before = (run / "run.json").read_bytes()
+    with runs.lock(run), pytest.raises(InputError, match="another process is training in this folder"):
+        continuing.add_task(run, NEW)
+    assert (run / "run.json").read_bytes() == before
+
+
 def test_a_task_that_the_passages_cannot_serve_changes_nothing(run, capsys):
     before = (run / "run.json").read_bytes()
     assert commands.main(["--continue", str(run), "--add-task", "ir_relevance"]) == 2

@@ -86,6 +86,32 @@ def test_what_does_not_fit_is_named_before_anything_starts(data, short, tmp_path
         prepare(settings(stages=stages_on(None, data), model=small), short)
 
 
+@pytest.mark.parametrize("name", ["sources", "stages.1.sources"])
+def test_a_source_that_is_not_there_is_no_weight(name, data):
+    weights = {"sample": 1.0, "sampel": 1.0}
+    changed = (
+        {"sources": weights} if name == "sources" else {"stages": [{"steps": 1}, {"steps": 1, "sources": weights}]}
+    )
+    with pytest.raises(InputError, match=rf"^{name}: no passage in .* comes from `sampel`; did you mean `sample`"):
+        prepare(settings(**changed), data)
+    prepare(settings(sources={"sample": 1.0, "sampel": 0.0}), data)
+
+
+def test_a_task_in_no_stage_is_named(data, caplog):
+    tasks = {MASKING: {}, "sentence_order": {}, "sentence_distance": {}}
+    with caplog.at_level("WARNING", "ernie_pipe"):
+        prepare(settings(tasks=tasks, stages=[{"steps": 2, "tasks": {"sentence_distance": 1.0}}]), data)
+        assert caplog.messages == ["sentence_order: among `tasks`, but in no stage: not trained"]
+
+
+@pytest.mark.parametrize(("restart", "said"), [(False, []), (True, ["of 4 steps: the rate never reaches its peak"])])
+def test_a_warm_up_without_end_is_named(restart, said, data, caplog):
+    stages = [{"steps": 6}, {"steps": 4, "restart": restart}]
+    with caplog.at_level("WARNING", "ernie_pipe"):
+        prepare(settings(tasks={MASKING: {}}, stages=stages, optimizer={"warmup_steps": 5}), data)
+    assert [message.split("5, ")[1] for message in caplog.messages] == said
+
+
 def test_a_run_over_two_data_sets_resumes_to_the_bit_and_keeps_their_fingerprints(data, short, tmp_path):
     wanted = settings(stages=stages_on(short, None))
     Trainer(wanted, data, tmp_path / "whole").train()

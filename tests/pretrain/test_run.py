@@ -6,6 +6,7 @@ import signal
 import pytest
 from pydantic import BaseModel
 
+from ernie_pipe.corpus.reader import Passages
 from ernie_pipe.errors import InputError
 from ernie_pipe.pretrain import checkpoint, run
 from ernie_pipe.pretrain.export import export
@@ -82,6 +83,20 @@ def test_a_run_of_other_batches_is_refused(folder, split):
         Trainer(settings(evaluate=EVALUATE), split, folder)
 
 
+@pytest.mark.parametrize("name", ["manifest.json", "config.json"])
+def test_the_result_of_another_command_is_not_written_over(name, split, tmp_path):
+    (tmp_path / name).write_text("{}")
+    with pytest.raises(InputError, match=rf"holds something else \({name}\), and no run; choose another --output"):
+        run.check(tmp_path, settings(), Passages(split).manifest)
+
+
+@pytest.mark.parametrize("place", ["file", "file/run"])
+def test_a_file_in_the_place_of_the_folder_is_named(place, split, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match=r"/file: is a file; --output is the folder of a run"):
+        run.check(tmp_path / place, settings(), Passages(split).manifest)
+
+
 OTHER = {
     "seed": 4, "precision": "bf16", "init_from": "/hf", "loss_weights": {"sentence_distance": 0.5},
     "sources": {"sample": 2.0}, "model": MICRO["model"] | {"dropout": 0.2},
@@ -93,8 +108,6 @@ OTHER = {
 
 @pytest.mark.parametrize("name", OTHER)
 def test_a_change_that_decides_a_weight_is_refused_by_its_key(name, folder, split):
-    from ernie_pipe.corpus.reader import Passages
-
     with pytest.raises(InputError, match=f"was started with {name}"):
         run.check(folder, settings(evaluate=EVALUATE, **{name: OTHER[name]}), Passages(split).manifest)
 

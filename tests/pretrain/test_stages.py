@@ -1,6 +1,7 @@
 """Schedules as pure functions, as settings, and as `ernie-pipe plan` shows them."""
 
 import json
+import math
 
 import pytest
 import yaml
@@ -109,6 +110,11 @@ WRONG = [
     ({"stages": [{"name": "no steps"}]}, "`stages.0.steps`"),
     ({"stages": [{"steps": 1, "tasks": {MASKING: 0.5}}]}, "sum to 1, they sum to 0.5"),
     ({"stages": [{"steps": 1, "sources": {"web": -1}}]}, "weights of sources must be ≥ 0"),
+    ({"stages": [{"steps": 1, "tasks": {MASKING: math.nan}}]}, "`stages.0.tasks.knowledge_masking`"),
+    ({"stages": [{"steps": 1, "levels": {"basic": math.nan, "word": 1.0}}]}, "`stages.0.levels.basic`"),
+    ({"stages": [{"steps": 1}], "sources": {"web": math.inf}}, "`sources.web`"),
+    ({"stages": [{"steps": 1}], "loss_weights": {MASKING: -1.0}}, "the weight of `knowledge_masking` must be ≥ 0"),
+    ({"stages": [{"steps": 1}], "seed": 2**63}, "`seed`"),
     (
         {"stages": [{"steps": 1, "learning_rate": 1e-6}], "optimizer": {"min_learning_rate": 1e-5}},
         "stages.0.learning_rate is below optimizer.min_learning_rate",
