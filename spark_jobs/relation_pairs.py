@@ -20,9 +20,9 @@ from ernie_pipe.corpus.storage import digest, resolve
 from ernie_pipe.corpus.writer import rejected_writer
 from ernie_pipe.errors import InputError
 from ernie_pipe.text import connectives, document
+from ernie_pipe.text.batches import counts_of, read_batches
 from ernie_pipe.text.connectives import Pair
 
-BATCH_CHARACTERS, BATCH_RECORDS = 1 << 19, 4096
 # An argument this long that comes again makes a near duplicate, whatever the other one is.
 LONG_ARGUMENT = 12
 PAIRS_IN_SHARD = 100_000
@@ -72,47 +72,18 @@ def pair_batches(task: dict[str, Any], options: dict[str, Any], inventory: str) 
         rejected = rejected_writer(options["output"], task["number"])
         counts: list[dict[str, Any]] = []
         skipped: Counter[str] = Counter()
-        for records, refused in document_batches(task["splits"]):
+        for records, refused in read_batches(task["splits"]):
             if refused:
                 rejected.write(schema.rejected_batch(refused))
             pairs = miner.find([record.text for record in records], skipped) if records else []
             yield _columns([(records[number], pair) for number, pair in pairs], options["seed"])
-            counts.append(_document_counts(records, refused))
+            counts.append(counts_of(records, refused))
         total = manifests.add_up([*counts, {"skipped": skipped}])
         summary: dict[str, Any] = {"counts": total, "rejected_shards": rejected.close()}
     except InputError as error:
         summary = {"error": str(error)}
     row = dict.fromkeys(PAIRS.names) | {"at": task["number"], "summary": json.dumps(summary)}
     yield pa.RecordBatch.from_pylist([row], PAIRS)
-
-
-def document_batches(splits: list[tuple]) -> Iterator[tuple[list[document.Record], list[document.Rejected]]]:
-    """Read splits in batches of about `BATCH_CHARACTERS`; the last may be empty."""
-    records: list[document.Record] = []
-    rejected: list[document.Rejected] = []
-    size = 0
-    for split in splits:
-        for item in document.read(document.Split(*split)):
-            if isinstance(item, document.Rejected):
-                rejected.append(item)
-            else:
-                records.append(item)
-                size += len(item.text)
-            if size >= BATCH_CHARACTERS or len(records) + len(rejected) >= BATCH_RECORDS:
-                yield records, rejected
-                records, rejected, size = [], [], 0
-    yield records, rejected
-
-
-def _document_counts(records: list[document.Record], rejected: list[document.Rejected]) -> dict[str, Any]:
-    return {
-        "in": len(records) + len(rejected),
-        "kept": len(records),
-        "rejected": len(rejected),
-        "duplicate": 0,
-        "rejected_reasons": Counter(item.reason for item in rejected),
-        "characters": sum(len(record.text) for record in records),
-    }
 
 
 def _columns(found: list[tuple[document.Record, Pair]], seed: int) -> pa.RecordBatch:

@@ -6,12 +6,10 @@ In = kept + rejected + duplicate: every record is counted; rejected ones lie in 
 """
 
 import argparse
-import itertools
 import sys
 import tempfile
 import time
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,13 +28,11 @@ from ernie_pipe.errors import InputError
 from ernie_pipe.stopwatch import Stopwatch
 from ernie_pipe.text import document, lexicon_files, user_dictionary
 from ernie_pipe.text import lexicon as lexicons
+from ernie_pipe.text.batches import counts_of, read_batches
 from ernie_pipe.text.lexicon_files import LexiconTable
 from ernie_pipe.text.spans import histogram
 from ernie_pipe.text.units import SOURCES, Layers, load_segmenter
 from ernie_pipe.text.words import NAME_TAGS, WordEngine, load_engine
-
-# Documents that are segmented at once: enough to make one call cheap, few enough for any memory.
-BATCH_CHARACTERS, BATCH_RECORDS = 1 << 19, 4096
 
 
 class SegmentSettings(InputSettings):
@@ -169,7 +165,7 @@ def segment_task(
     kept = ShardWriter(output, task["number"], "parquet", schema.SEGMENTED)
     rejected = rejected_writer(output, task["number"])
     counts: list[dict[str, Any]] = []
-    for records, refused in _batches(task["splits"]):
+    for records, refused in read_batches(task["splits"]):
         watch.lap("read")
         if refused:
             rejected.write(schema.rejected_batch(refused))
@@ -185,34 +181,12 @@ def segment_task(
     return {**written, "counts": {**manifests.add_up(counts), "seconds": watch.seconds}}
 
 
-def _batches(splits: list[tuple]) -> Iterator[tuple[list[document.Record], list[document.Rejected]]]:
-    """Read splits in batches of about `BATCH_CHARACTERS`; the last may be empty."""
-    records: list[document.Record] = []
-    rejected: list[document.Rejected] = []
-    size = 0
-    for item in itertools.chain.from_iterable(document.read(document.Split(*split)) for split in splits):
-        if isinstance(item, document.Rejected):
-            rejected.append(item)
-        else:
-            records.append(item)
-            size += len(item.text)
-        if size >= BATCH_CHARACTERS or len(records) + len(rejected) >= BATCH_RECORDS:
-            yield records, rejected
-            records, rejected, size = [], [], 0
-    yield records, rejected
-
-
 def _counts(
     records: list[document.Record], rejected: list[document.Rejected], layers: Layers | None, type_names: list[str]
 ) -> dict[str, Any]:
     """Return what a batch adds to the manifest's counts."""
     counts: dict[str, Any] = {
-        "in": len(records) + len(rejected),
-        "kept": len(records),
-        "rejected": len(rejected),
-        "duplicate": 0,
-        "rejected_reasons": Counter(item.reason for item in rejected),
-        "characters": sum(len(record.text) for record in records),
+        **counts_of(records, rejected),
         "repaired_characters": sum(record.repaired for record in records),
         "units": dict.fromkeys(("sentence", "word", "phrase", "entity", "refused", "yielded"), 0),
         "lengths": {level: {} for level in ("word", "phrase", "entity")},

@@ -6,14 +6,13 @@ from typing import ClassVar
 
 import numpy as np
 
-from ernie_pipe.corpus.reader import Eligibility, Passages
 from ernie_pipe.errors import InputError
-from ernie_pipe.tasks.base import Example, PackedBatch, Targets, Task
+from ernie_pipe.tasks.marked import MarkedTokens
 from ernie_pipe.text.encode import SpecialIds
 from ernie_pipe.text.passages import CAPITALISED
 
 
-class Capitalization(Task):
+class Capitalization(MarkedTokens):
     """Tell of every word in letters whether it was capitalised (1) before the text was lower-cased, or not (0).
 
     Teaches: which words are names and abbreviations; the model reads lower case alone.
@@ -28,10 +27,8 @@ class Capitalization(Task):
     """
 
     name: ClassVar[str] = "capitalization"
-    pooled: ClassVar[bool] = False
+    mark: ClassVar[int] = CAPITALISED
     needs: ClassVar[str] = "passages with a capital letter"
-
-    _asked = np.zeros(1, dtype=bool)
 
     def prepare(self, special: SpecialIds) -> None:
         """Learn which tokens begin a word in letters; `InputError` where the vocabulary keeps capitals."""
@@ -40,22 +37,5 @@ class Capitalization(Task):
                 "capitalization: this vocabulary tells A from a, so the answer stands in the input: "
                 "leave the task out, or use a vocabulary that lower-cases"
             )
-        self._asked = np.zeros(special.size, dtype=bool)
-        self._asked[[number for token, number in special.vocab.items() if token[:1].upper() != token[:1]]] = True
-
-    @property
-    def classes(self) -> int:
-        return 2
-
-    def eligible(self, passages: Passages | Eligibility) -> np.ndarray:
-        return (passages.marks & CAPITALISED) > 0
-
-    def example(self, passages: Passages, anchor: int, key: np.ndarray) -> Example:
-        ids, bits, _ = passages.get(anchor)
-        return Example([(ids, bits)])
-
-    def targets(self, batch: PackedBatch, number: int, levels: dict[str, float] | None = None) -> Targets:
-        """Return the words in letters of the task's sequences, and which had a capital."""
-        mine = (batch.task == number)[batch.sequence] & batch.maskable
-        positions = np.flatnonzero(mine & self._asked[batch.input_ids])
-        return Targets(positions, ((batch.unit_bits[positions] & CAPITALISED) > 0).astype(np.int64))
+        self.asked = np.zeros(special.size, dtype=bool)
+        self.asked[[number for token, number in special.vocab.items() if token[:1].upper() != token[:1]]] = True

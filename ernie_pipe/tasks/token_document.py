@@ -8,8 +8,7 @@ import numpy as np
 from pydantic import Field
 
 from ernie_pipe.config import Settings
-from ernie_pipe.corpus.reader import Eligibility, Passages
-from ernie_pipe.tasks.base import Example, PackedBatch, Targets, Task
+from ernie_pipe.tasks.marked import MarkedTokens
 from ernie_pipe.text.encode import SpecialIds
 from ernie_pipe.text.passages import ELSEWHERE
 
@@ -27,7 +26,7 @@ class TokenDocumentSettings(Settings):
     skip: str = Field(_SKIP, description="tokens that are not asked, with spaces between; empty: ask about all words")
 
 
-class TokenDocument(Task):
+class TokenDocument(MarkedTokens):
     """Tell of every token whether it occurs in another passage of its document (1) or in this one alone (0).
 
     Teaches: what a document is about: its key words come back.
@@ -42,32 +41,13 @@ class TokenDocument(Task):
     """
 
     name: ClassVar[str] = "token_document"
+    mark: ClassVar[int] = ELSEWHERE
     Settings: ClassVar[type[Settings]] = TokenDocumentSettings
-    pooled: ClassVar[bool] = False
     needs: ClassVar[str] = "documents of two or more passages (longer documents, or a smaller `encode --max-tokens`)"
-
-    _asked = np.zeros(1, dtype=bool)
 
     def prepare(self, special: SpecialIds) -> None:
         """Learn which tokens are words, or parts of words, and not to be skipped."""
         skipped = {*self.settings.skip.split(), *(token for token, n in special.vocab.items() if n in special.all)}
         words = [n for token, n in special.vocab.items() if token not in skipped and token.removeprefix("##").isalnum()]
-        self._asked = np.zeros(special.size, dtype=bool)
-        self._asked[words] = True
-
-    @property
-    def classes(self) -> int:
-        return 2
-
-    def eligible(self, passages: Passages | Eligibility) -> np.ndarray:
-        return (passages.marks & ELSEWHERE) > 0
-
-    def example(self, passages: Passages, anchor: int, key: np.ndarray) -> Example:
-        ids, bits, _ = passages.get(anchor)
-        return Example([(ids, bits)])
-
-    def targets(self, batch: PackedBatch, number: int, levels: dict[str, float] | None = None) -> Targets:
-        """Return the tokens that are asked in the task's sequences, and which come back in their documents."""
-        mine = (batch.task == number)[batch.sequence] & batch.maskable
-        positions = np.flatnonzero(mine & self._asked[batch.input_ids])
-        return Targets(positions, ((batch.unit_bits[positions] & ELSEWHERE) > 0).astype(np.int64))
+        self.asked = np.zeros(special.size, dtype=bool)
+        self.asked[words] = True

@@ -38,7 +38,7 @@ def test_the_manifest_tells_what_training_needs(prepared):
     assert (details["tokenizer"], details["vocab_size"]) == (encoder.fingerprint, encoder.size)
     assert details["unit_bits"] == UNIT_BITS
     assert details["entity_types"]["PER"] == 1
-    assert details["roles"] == ["text", "query", "response", "title"]
+    assert details["roles"] == ["text", "query", "response", "title", "arg1", "arg2"]
     assert details["segmented"]["lexicon"].endswith(read(prepared.segmented, "segmented").config["lexicon"][-16:])
 
 

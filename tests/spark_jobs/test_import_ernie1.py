@@ -91,7 +91,7 @@ def test_a_finished_import_is_left_and_another_refused(spark, tokenizer, write, 
 def test_training_is_prepared_from_imported_passages(spark, tokenizer, write, tmp_path):
     path = write("a.txt", "\n".join([line_of(A * 3, B * 3), line_of(A, B * 2, follows=0)] * 20))
     run(tokenizer, tmp_path / "out", "--input", path)
-    with pytest.raises(InputError, match="sentence_distance: 0 of 60 passages"):
+    with pytest.raises(InputError, match=r"sentence_distance needs .*: 0 of the 60 passages"):
         prepare(PretrainSettings.model_validate(MICRO), str(tmp_path / "out"))
     tasks = {"knowledge_masking": {}, "sentence_reordering": {"max_segments": 2}}
     settings = MICRO | {"tasks": tasks, "stages": [{"name": "all", "steps": 2, "tasks": dict.fromkeys(tasks, 0.5)}]}
