@@ -172,6 +172,7 @@ def jieba_again(rows: Sequence[Any], names: dict[int, str], special: SpecialIds)
         return sum(len(ids) + 2 for ids, _ in rows)
 
     def mask_words(listed: list[str], ids: list[int], special: SpecialIds, draw: random.Random) -> None:
+        """Cut the tokens into jieba's words and hide whole words of `ids` in place, up to 15 % of the tokens."""
         starts, at = set(), 0
         for word in jieba.lcut("".join(listed)):
             starts.add(at)

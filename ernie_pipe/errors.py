@@ -17,3 +17,7 @@ class InputError(ValueError):
 
 class TrainingStopped(RuntimeError):
     """Training cannot go on though nothing that was given is wrong: one line, exit code 1, checkpoints intact."""
+
+
+class WorkerLost(TrainingStopped):
+    """A process that builds batches ended (killed, mostly): only the rank that it worked for knows."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from ernie_pipe.config import apply_overrides, load_yaml, positive, validate
 from ernie_pipe.environment import die_with_parent
-from ernie_pipe.errors import InputError, TrainingStopped, mistake
+from ernie_pipe.errors import InputError, TrainingStopped, WorkerLost, mistake
 from ernie_pipe.pretrain.settings import PretrainSettings
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ def main(argv: list[str]) -> int:
         if line is None:
             raise
         # Once on each machine; a process that lost its own helpers is the only one to know.
-        if os.environ.get("LOCAL_RANK", "0") == "0" or type(error).__name__ == "WorkerLost":
+        if os.environ.get("LOCAL_RANK", "0") == "0" or isinstance(error, WorkerLost):
             print(line, file=sys.stderr)
         return 1 if isinstance(error, RuntimeError) else 2
 

@@ -5,11 +5,7 @@ from typing import Any
 
 from torch.utils.data import DataLoader
 
-from ernie_pipe.errors import TrainingStopped
-
-
-class WorkerLost(TrainingStopped):
-    """A process that builds batches ended (killed, mostly); checkpoints are intact."""
+from ernie_pipe.errors import WorkerLost
 
 
 def batches_of(loader: DataLoader) -> Iterator[Any]:

@@ -130,6 +130,10 @@ class _Batch(Clauses):
         return hits
 
     def pairs(self) -> list[tuple[int, Pair]]:
+        """Return (document, pair) of every connective whose relation and arguments are clear; `skipped` counts others.
+
+        `Pair.at` counts from the beginning of its document.
+        """
         found: list[tuple[int, Pair]] = []
         taken: set[int] = set()
         for hit in self.hits:

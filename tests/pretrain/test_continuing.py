@@ -104,6 +104,8 @@ def test_a_task_is_added_to_a_finished_run(run, finished):
     assert {f"loss/{name}" for name in (*MICRO["tasks"], NEW)} <= set(line)
     # Nothing was started over: the losses of older tasks are where they were, not where fresh weights begin.
     assert line["loss/knowledge_masking"] < metrics(run)[0]["loss/knowledge_masking"] - 0.3
+    # The curve of the rate begins anew, with the first step of the warm-up.
+    assert line["learning_rate"] == logged[0]["learning_rate"] > logged[-1]["learning_rate"]
     found = runs.read(run)
     assert found.task_names == [*runs.read(finished).task_names, NEW]
     assert load_run(str(run))[0].config.task_names == found.task_names

@@ -4,9 +4,8 @@ import pytest
 import yaml
 from accelerate import tracking
 
-from ernie_pipe.errors import InputError
+from ernie_pipe.errors import InputError, WorkerLost
 from ernie_pipe.pretrain import __main__ as command
-from ernie_pipe.pretrain.loader import WorkerLost
 from ernie_pipe.pretrain.trainer import Trainer
 from ernie_pipe.pretrain.world import check_launcher_options, check_trackers
 from tests.pretrain.building import MICRO, settings
