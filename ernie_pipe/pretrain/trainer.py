@@ -120,16 +120,17 @@ class Trainer:
         self._guard.restore(remembered.get("guard", {}))
         if self.held_out is not None and "evaluation" in remembered:
             before, now = remembered.get("measured", {}), self._measured()
-            changed = [f"evaluate.{key}" for key in before if before[key] != now.get(key)]
+            changed = [name for name in before if before[name] != now.get(name)]
             if changed and self.accelerator.is_main_process:
                 logger.info("%s has changed: the best so far is forgotten", ", ".join(changed))
             state = EvaluationState(**remembered["evaluation"])
             self.held_out.state = EvaluationState(step=state.step) if changed else state
 
     def _measured(self) -> dict[str, Any]:
-        """Return the settings that make one evaluation comparable with another."""
+        """Return, by name, what makes one evaluation comparable with another."""
         tasks = [] if self.held_out is None else self.held_out.rows
-        return self.settings.evaluate.model_dump(exclude={"every", "patience"}) | {"tasks": tasks}
+        given = self.settings.evaluate.model_dump(exclude={"every", "patience"})
+        return {f"evaluate.{key}": value for key, value in given.items()} | {"what is evaluated": tasks}
 
     def train(self, max_steps: int | None = None) -> dict[str, float]:
         """Train up to the end of the schedule (or to `max_steps`), save, and return the last means per task.

@@ -14,6 +14,7 @@ from ernie_pipe.pretrain import run as runs
 from ernie_pipe.pretrain.export import load_run
 from ernie_pipe.pretrain.trainer import Trainer
 from tests.pretrain.building import MICRO, sample_texts, settings, write_passages
+from tests.pretrain.test_evaluate import evaluations, write_split
 from tests.pretrain.test_trainer import metrics, weights
 
 NEW = "sentence_order"
@@ -186,3 +187,17 @@ def test_what_does_not_go_together_is_refused(run, capsys, tmp_path):
             commands.main(arguments)
         assert stopped.value.code == 2
         assert message in capsys.readouterr().err
+
+
+def test_a_best_without_the_new_task_is_forgotten_aloud(tmp_path, caplog):
+    split = write_split(tmp_path / "passages")
+    evaluated = settings(**BY_RULE, evaluate={"every": 4, "batches": 1, "patience": 9})
+    Trainer(evaluated, split, tmp_path / "run").train()
+    before = checkpoint.trainer_state(tmp_path / "run", 12)["evaluation"]
+    assert before["best"] is not None
+    with caplog.at_level("INFO", "ernie_pipe"):
+        go_on(tmp_path / "run", "--add-task", NEW, "--max-steps", "16")
+    assert "what is evaluated has changed: the best so far is forgotten" in caplog.text
+    after = checkpoint.trainer_state(tmp_path / "run", 16)["evaluation"]
+    assert after["best_step"] == 16
+    assert f"loss/{NEW}" in evaluations(tmp_path / "run")[-1]
