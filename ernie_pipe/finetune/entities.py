@@ -1,19 +1,19 @@
-"""Texts with entities: read from CoNLL (BIO, BIOES, BMES), jsonl, lists of dicts or `datasets.Dataset`.
+"""Texts with entities, words or parts of speech: from lines (`tag_lines`), JSON, lists of dicts or `datasets.Dataset`.
 
-Whatever comes in, a sentence goes out as running text and spans of characters.
+JSON holds spans, as `entities` with start, end and type, as doccano's `label`, or as CLUENER's types and surfaces; or
+`tokens` with their `tags`. Whatever comes in, a sentence goes out as running text and spans of characters.
 """
 
-import re
-from collections.abc import Iterator, Sequence
+import logging
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from ernie_pipe.errors import InputError
-from ernie_pipe.finetune.data import Source, Tally, column_of, text_of, told
+from ernie_pipe.finetune.data import Source, Tally, column_of, read_texts, text_of, told
 from ernie_pipe.finetune.files import (
     TEXT_COLUMNS,
-    Line,
     Record,
     Records,
     from_python,
@@ -21,10 +21,14 @@ from ernie_pipe.finetune.files import (
     read_lines,
     table_form,
 )
-from ernie_pipe.text.tags import Span, marks_ends, split_tag, to_spans, without_overlaps
+from ernie_pipe.finetune.tag_lines import Sentence, join_tokens, read_sentences, read_unlabelled, whole_tags
+from ernie_pipe.text.tags import Span, marks_ends, to_spans, without_overlaps
 
-_LINE = re.compile(r"(?:(.*)[ \t])?([^ \t]*)", re.DOTALL)
-TAG_COLUMNS = ("tags", "ner_tags")
+log = logging.getLogger(__name__)
+
+TAG_COLUMNS = ("tags", "ner_tags", "pos_tags")
+SPAN_COLUMNS = ("entities", "spans", "label", "labels")
+_STARTS, _ENDS, _TYPES = ("start", "start_offset"), ("end", "end_offset"), ("type", "label")
 
 
 @dataclass(frozen=True)
@@ -37,25 +41,18 @@ class TaggedText:
     places: tuple[str, ...]
 
 
-class _Sentence(NamedTuple):
-    where: str
-    tokens: list[str]
-    tags: list[str]
-    places: list[str]
-
-
 def read_tagging(source: Source, name: str = "data") -> list[TaggedText]:
-    """Read texts with entities: CoNLL of two columns, jsonl, or dicts with `entities` or `tokens` and `tags`.
+    """Read texts with their spans, in any of the forms of this module and of `tag_lines`.
 
     Illegal tag sequences are repaired, overlapping entities thinned out to the longest and empty texts
-    skipped, all counted. `InputError`: a line that is no `character tag`, an entity outside its text.
+    skipped, all counted. `InputError`: none of the forms, a line that does not fit, an entity outside its text.
     """
     tally = Tally()
     if isinstance(source, str | Path):
         name = str(source)
         found, form = _from_file(name, tally)
     else:
-        found, form = _from_records(from_python(source, name), tally), "Python"
+        found, form = _from_records(from_python(source, name), tally)
     examples = []
     for example in found:
         if example.text.strip():
@@ -65,46 +62,31 @@ def read_tagging(source: Source, name: str = "data") -> list[TaggedText]:
     return told(name, form, examples, tally)
 
 
+def read_tagging_inputs(path: str | Path) -> list[str]:
+    """Read the texts to tag, empty ones too: those of labelled files, a token a line, or as `data.read_texts` does."""
+    lines = read_lines(path)
+    if table_form(lines) == "jsonl":
+        records = read_jsonl(lines, path)
+        if "tokens" in records.columns and not set(TEXT_COLUMNS) & set(records.columns):
+            log.info("%s: %s, %d texts of `tokens`", path, records.form, len(records.rows))
+            return [join_tokens(_tokens(row))[0] for row in records.rows]
+        return read_texts(path)
+    found = read_unlabelled(lines)
+    if found is None:
+        return read_texts(path)
+    log.info("%s: a token a line, %d texts", path, len(found))
+    return [join_tokens(tokens)[0] for tokens in found]
+
+
 def _from_file(path: str, tally: Tally) -> tuple[list[TaggedText], str]:
     lines = read_lines(path)
     if table_form(lines) == "jsonl":
-        return _from_records(read_jsonl(lines, path), tally), "jsonl"
-    return _from_tags(list(_sentences(lines, path)), tally), "CoNLL, two columns"
+        return _from_records(read_jsonl(lines, path), tally)
+    sentences, form = read_sentences(lines, path)
+    return _from_tags(sentences, tally), form
 
 
-def _sentences(lines: Sequence[Line], path: str) -> Iterator[_Sentence]:
-    """Group CoNLL lines into sentences; a blank line ends one."""
-    sentence = _Sentence("", [], [], [])
-    for number, line in [*lines, (0, "")]:
-        if line.strip(" \t"):
-            token, tag = _token_and_tag(line, f"{path}:{number}")
-            sentence.tokens.append(token)
-            sentence.tags.append(tag)
-            sentence.places.append(f"{path}:{number}")
-        elif sentence.tokens:
-            yield sentence._replace(where=sentence.places[0])
-            sentence = _Sentence("", [], [], [])
-
-
-def _token_and_tag(line: str, where: str) -> tuple[str, str]:
-    # What stands before the last separator is the character, which may be a space or a tab itself.
-    token, tag = _LINE.fullmatch(line.rstrip(" \t")).groups()  # type: ignore[union-attr]
-    columns = re.split("[ \t]+", (token or "").strip(" \t"))
-    if token is None or len(columns) > 1:
-        count = 1 if token is None else len(columns) + 1
-        raise InputError(f"{where}: {count} columns: write a character, a space or a tab, and its tag")
-    _checked(tag, where)
-    return columns[0] or " ", tag
-
-
-def _checked(tag: str, where: str) -> None:
-    try:
-        split_tag(tag)
-    except ValueError as error:
-        raise InputError(f"{where}: {error}") from None
-
-
-def _from_tags(sentences: Sequence[_Sentence], tally: Tally) -> list[TaggedText]:
+def _from_tags(sentences: Sequence[Sentence], tally: Tally) -> list[TaggedText]:
     ends = marks_ends(tag for sentence in sentences for tag in sentence.tags)
     examples = []
     for where, tokens, tags, places in sentences:
@@ -116,68 +98,81 @@ def _from_tags(sentences: Sequence[_Sentence], tally: Tally) -> list[TaggedText]
     return examples
 
 
-def join_tokens(tokens: Sequence[str]) -> tuple[str, list[int]]:
-    """Write tokens as running text; return it and where each token starts.
-
-    Characters stand side by side as Chinese does; a space parts two Latin words or numbers of more than
-    one character, which would else become one word.
-    """
-    text, starts, previous = "", [], ""
-    for token in tokens:
-        if max(len(previous), len(token)) > 1 and _is_latin(previous[-1:]) and _is_latin(token[:1]):
-            text += " "
-        starts.append(len(text))
-        text += token
-        previous = token
-    return text, starts
-
-
-def _is_latin(character: str) -> bool:
-    return character.isalnum() and character < "\u2e80"
-
-
-def _from_records(records: Records, tally: Tally) -> list[TaggedText]:
-    if "entities" in records.columns:
+def _from_records(records: Records, tally: Tally) -> tuple[list[TaggedText], str]:
+    spans = _span_column(records)
+    if spans is not None:
         text = column_of(records, TEXT_COLUMNS, "text")
-        return [_from_entities(row, text, tally) for row in records.rows]
+        return [_from_spans(row, text, spans, tally) for row in records.rows], f"{records.form}, spans in `{spans}`"
     tags = next((name for name in TAG_COLUMNS if name in records.columns), None)
     if tags is None or "tokens" not in records.columns:
         raise InputError(
             f"{records.name}: neither `text` with `entities` nor `tokens` with `tags` among "
             f"{', '.join(records.columns)}"
         )
-    return _from_tags([_sentence_of(row, tags) for row in records.rows], tally)
+    sentences, remark = whole_tags([_sentence_of(row, tags) for row in records.rows])
+    return _from_tags(sentences, tally), f"{records.form}, `{tags}` of `tokens`{remark}"
 
 
-def _sentence_of(row: Record, tag_column: str) -> _Sentence:
-    tokens, tags = row.values.get("tokens") or [], row.values.get(tag_column) or []
+def _span_column(records: Records) -> str | None:
+    """Return the column that holds spans: one so called, or a label that is no plain one."""
+    for name in SPAN_COLUMNS:
+        values = [row.values.get(name) for row in records.rows if row.values.get(name) is not None]
+        if name in records.columns and (name in SPAN_COLUMNS[:2] or any(map(_is_spans, values))):
+            return name
+    return None
+
+
+def _is_spans(value: Any) -> bool:
+    return isinstance(value, Mapping) or (isinstance(value, list) and bool(value) and isinstance(value[0], list | dict))
+
+
+def _sentence_of(row: Record, tag_column: str) -> Sentence:
+    tokens, tags = _tokens(row), row.values.get(tag_column) or []
     if len(tokens) != len(tags):
         raise InputError(f"{row.where}: {len(tokens)} tokens and {len(tags)} tags: give one tag a token")
-    for tag in tags:
-        _checked(str(tag), row.where)
-    return _Sentence(row.where, list(map(str, tokens)), list(map(str, tags)), [row.where] * len(tags))
+    return Sentence(row.where, tokens, list(map(str, tags)), [row.where] * len(tags))
 
 
-def _from_entities(row: Record, column: str, tally: Tally) -> TaggedText:
+def _tokens(row: Record) -> list[str]:
+    return list(map(str, row.values.get("tokens") or []))
+
+
+def _from_spans(row: Record, column: str, spans: str, tally: Tally) -> TaggedText:
     text = text_of(row, column)
-    items = row.values.get("entities")
+    items = row.values.get(spans)
+    if isinstance(items, Mapping):
+        items = list(_by_type(items, row.where))
     if not isinstance(items, list):
-        raise InputError(f"{row.where}: `entities` must be a list of {{start, end, type}}, found {items!r}")
+        raise InputError(f"{row.where}: `{spans}` must be a list of {{start, end, type}}, found {items!r}")
     entities, dropped = without_overlaps({_entity(item, text, row.where) for item in items})
     tally.add("an entity that overlaps a longer one, left out", row.where, dropped)
     return TaggedText(text, tuple(entities), row.where, (row.where,) * len(entities))
 
 
+def _by_type(items: Mapping[str, Any], where: str) -> Iterator[dict[str, Any]]:
+    """Yield the entities of CLUENER's form, {type: {surface: [[first, last], …]}}; `last` is the last character."""
+    for kind, surfaces in items.items():
+        try:
+            for surface, places in surfaces.items():
+                for first, last in places:
+                    yield {"start": first, "end": last + 1, "type": kind, "text": surface}
+        except (AttributeError, TypeError, ValueError):
+            raise InputError(
+                f"{where}: `{kind}` must hold {{surface: [[first, last], …]}}, found {surfaces!r}"[:300]
+            ) from None
+
+
 def _entity(item: Any, text: str, where: str) -> Span:
+    values = dict(zip(("start", "end", "type"), item, strict=False)) if isinstance(item, list) else item
     try:
-        span = Span(item["start"], item["end"], item["type"])
+        span = Span(*(values[names[0] if names[0] in values else names[1]] for names in (_STARTS, _ENDS, _TYPES)))
     except (KeyError, TypeError):
         raise InputError(f"{where}: an entity needs start, end and type, found {item!r}") from None
     if [type(value) for value in span] != [int, int, str] or not span.type:
         raise InputError(f"{where}: an entity needs whole numbers and a type, found {item!r}")
     if not 0 <= span.start < span.end <= len(text):
         raise InputError(f"{where}: entity {item!r} lies outside its text of {len(text)} characters")
-    if item.get("text", text[span.start : span.end]) != text[span.start : span.end]:
+    if values.get("text", text[span.start : span.end]) != text[span.start : span.end]:
         raise InputError(
             f"{where}: entity {item!r} is {text[span.start : span.end]!r} in its text: "
             "`end` is the position after the last character"

@@ -16,7 +16,7 @@ from pydantic import Field
 from ernie_pipe.errors import InputError
 from ernie_pipe.finetune import bootstrap, decoding, metrics, report, windows
 from ernie_pipe.finetune.data import Source, check_labels
-from ernie_pipe.finetune.entities import TaggedText, read_tagging
+from ernie_pipe.finetune.entities import TaggedText, read_tagging, read_tagging_inputs
 from ernie_pipe.finetune.head import Head
 from ernie_pipe.finetune.settings import FinetuneSettings
 from ernie_pipe.text import tags
@@ -171,6 +171,10 @@ class Tagger(Head[TaggedText]):
         tokens = self._encode(texts)
         rows = zip(texts, tokens, self._probabilities(tokens), strict=True)
         return [decode(text, item, shares, labels) for text, item, shares in rows]
+
+    def read_inputs(self, path: str | Path) -> list[Any]:
+        """Return the texts of a file, labelled or not."""
+        return read_tagging_inputs(path)
 
     def row(self, item: str, answer: list[dict[str, Any]]) -> dict[str, Any]:
         """Return the text with its entities."""

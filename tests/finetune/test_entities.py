@@ -3,7 +3,8 @@ import json
 import pytest
 
 from ernie_pipe.errors import InputError
-from ernie_pipe.finetune.entities import join_tokens, read_tagging
+from ernie_pipe.finetune.entities import read_tagging
+from ernie_pipe.finetune.tag_lines import join_tokens
 
 
 def found(examples):
