@@ -15,9 +15,9 @@ def build_encoder(folder: Path, *, seed: int = 0, **changes) -> Path:
     vocab = dict.fromkeys([*special, *CHARACTERS, *latin, *(f"##{c}" for c in latin), "mask", "ᄒ", "##ᅡ", "##ᆫ"])
     tokenizer = BertTokenizer(vocab={token: i for i, token in enumerate(vocab)})
     shape = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+    shape["max_position_embeddings"] = 40
     config = ErnieConfig(
         vocab_size=len(vocab),
-        max_position_embeddings=40,
         use_task_id=True,
         task_type_vocab_size=4,
         **{**shape, **changes},

@@ -1,0 +1,108 @@
+import argparse
+import json
+import sys
+from dataclasses import dataclass
+
+import pytest
+
+from ernie_pipe import resources
+from ernie_pipe.errors import InputError
+from ernie_pipe.finetune.pairs import LabelledPair
+from tests.finetune import toys
+
+BENCHMARKS = resources.folder("configs").parent / "benchmarks"
+
+
+@pytest.fixture(scope="module")
+def suite():
+    sys.path.insert(0, str(BENCHMARKS))
+    import finetune_suite
+
+    yield finetune_suite
+    sys.path.remove(str(BENCHMARKS))
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return str(toys.build_encoder(tmp_path_factory.mktemp("encoder"), max_position_embeddings=128))
+
+
+def options(model, **changes):
+    given = {
+        "model": model, "data": None, "sets": None, "seeds": 2, "rates": [1e-3, 1e-2], "examples": 24, "dev": 6,
+        "test": 6, "max_tokens": 64, "epochs": 1,
+    }  # fmt: skip
+    return argparse.Namespace(**{**given, **changes})
+
+
+def pair(first, second):
+    return LabelledPair(first, second, "1", "a:1")
+
+
+def test_a_pair_goes_as_soon_as_one_of_its_texts_is_known(suite):
+    form = suite.FORMS["pair"]
+    rows = [pair("好书", "坏菜"), pair("他去过", "她住"), pair("房间", "好 书"), pair("他去过", "她住")]
+    assert suite.without(rows, [pair("北京", "好书")], form) == [rows[1]]
+
+
+def test_questions_of_one_context_stay_on_one_side(suite):
+    @dataclass(frozen=True)
+    class Question:
+        context: str
+        text: str
+
+    rows = [Question(f"文{i % 20}", f"{i}") for i in range(100)]
+    train, dev = suite.split(rows, suite.FORMS["reader"])
+    assert {row.context for row in train}.isdisjoint(row.context for row in dev)
+    assert len(dev) == 10
+    assert sorted(train + dev, key=rows.index) == rows
+
+
+@pytest.mark.parametrize("name", ["sentiment", "ner", "pairs", "vectors", "qa", "choice"])
+def test_every_head_gets_its_examples_back(suite, model, name):
+    one, args = suite.SAMPLE[name], options(model)
+    parts = suite.prepared(one, args)
+    head = suite.head_class(one.task).from_pretrained(model)
+    assert (len(parts.train), len(parts.dev), len(parts.test)) == (24, 6, 6)
+    read = head.read(parts.train, "train")
+    assert [suite.FORMS[one.task].row(example) for example in read] == parts.train
+
+
+def test_both_encoders_are_trained_and_differ(suite, model, tmp_path):
+    for seed in (1, 2):
+        suite.blank_encoder(model, tmp_path / str(seed), seed)
+    one, two = ((tmp_path / str(seed) / "model.safetensors").read_bytes() for seed in (1, 2))
+    assert one != two
+    args, given = options(model), suite.SAMPLE["sentiment"]
+    parts = suite.prepared(given, args)
+    found = [
+        suite.train_one(suite.Job("sentiment", kind, 1e-2, 1), given, parts, args, tmp_path) for kind in suite.BOTH
+    ]
+    assert all(0 <= outcome.test <= 1 and outcome.seconds > 0 for outcome in found)
+
+
+def outcomes(suite, *scores, dev=0.5):
+    return [suite.Outcome(dev, score, 1.0) for score in scores]
+
+
+def test_the_difference_is_counted_in_standard_errors(suite, model, capsys):
+    found = {
+        ("sentiment", "pretrained"): {1e-3: outcomes(suite, 0.9, 0.8), 1e-2: outcomes(suite, 0.99)},
+        ("sentiment", "random"): {1e-3: outcomes(suite, 0.6, 0.7)},
+        ("ner", "pretrained"): {1e-3: outcomes(suite, 0.9, 0.7)},
+        ("ner", "random"): {1e-3: outcomes(suite, 0.65, 0.65)},
+    }
+    sets = {name: suite.SAMPLE[name] for name in ("sentiment", "ner")}
+    parts = {name: suite.Parts([{}], [{}], [{}], 3) for name in sets}
+    suite.report(options(model), sets, parts, found, 60.0)
+    line = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert (line["won"], line["of"]) == (1, 2)
+    told = line["sets"]["sentiment"]
+    assert (told["difference"], told["standard_error"], told["wins"]) == (0.2, 0.0707, True)
+    assert told["pretrained"]["rate"] == 1e-3
+    assert line["sets"]["ner"]["wins"] is False
+
+
+def test_a_set_that_is_not_there_is_named(suite, model):
+    with pytest.raises(InputError, match="no `lcqmc` without --data: sentiment"):
+        suite.chosen(options(model, sets=["lcqmc"]))
