@@ -5,7 +5,6 @@ A format is chosen by content and said aloud: C3's JSON (turns, questions, id), 
 with `context`, `question`, `choices` and `answer`. A passage with several blanks becomes one example a blank.
 """
 
-import json
 import logging
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,8 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from ernie_pipe.errors import InputError
+from ernie_pipe.finetune import data
 from ernie_pipe.finetune.data import Source, Tally, told
-from ernie_pipe.finetune.files import Record, from_python, read_jsonl, read_lines
+from ernie_pipe.finetune.files import Record, from_python, parse_json, read_jsonl
+from ernie_pipe.finetune.lines import read_lines
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +57,8 @@ def read_choices(source: Source, name: str = "data") -> list[Choice]:
         if is_blank(example):
             tally.add("a blank context and question, skipped", row.where)
             continue
+        if not example.context:
+            tally.add("no `context`: asked by the question alone", row.where)
         answer = _answer(row, example.choices)
         if example.choices.count(example.choices[answer]) > 1:
             tally.add("an answer that is there twice among the choices, the first taken", row.where)
@@ -73,7 +76,7 @@ def read_choice_inputs(source: Source, name: str = "data") -> list[Choice]:
 
 def is_blank(example: Choice) -> bool:
     """Tell whether nothing is asked."""
-    return not (example.context.strip() or example.question.strip())
+    return data.is_blank(example.context) and data.is_blank(example.question)
 
 
 def choice_of(row: Record) -> Choice:
@@ -99,8 +102,12 @@ def choice_of(row: Record) -> Choice:
 def _blank(row: Record, context: str) -> tuple[int, int] | None:
     given = row.values.get("blank")
     if given is not None:
-        start, end = given
-        return start, end
+        whole = isinstance(given, list | tuple) and [type(place) for place in given] == [int, int]
+        if not whole or not 0 <= given[0] < given[1] <= len(context):
+            raise InputError(
+                f"{row.where}: `blank` must be a start and an end within the context, found {given!r}"[:300]
+            )
+        return given[0], given[1]
     found = list(BLANK.finditer(context))
     if len(found) > 1:
         raise InputError(f"{row.where}: {len(found)} blanks in one context: give `blank`, the start and end of one")
@@ -118,9 +125,9 @@ def _answer(row: Record, choices: Sequence[str]) -> int:
     if isinstance(given, str):
         text = given.strip()
         single = len(text) == 1 and "A" <= text <= "Z"
-        place = ord(text) - ord("A") if single else int(text) if text.isdecimal() else None
+        place = ord(text) - ord("A") if single else int(text) if text.isdecimal() and len(text) < 4 else None
     if not isinstance(place, int) or not 0 <= place < len(choices):
-        raise InputError(f"{row.where}: answer `{given}` is none of the {len(choices)} choices")
+        raise InputError(f"{row.where}: answer `{str(given)[:100]}` is none of the {len(choices)} choices")
     return place
 
 
@@ -139,17 +146,17 @@ def _records(source: Source, name: str) -> tuple[str, str, list[Record]]:
             return str(source), "ChID lines", [one for row in rows for one in _each_blank(row, keys)]
         return str(source), "jsonl", [one for row in rows for one in _each_blank(row, {})]
     try:
-        data = json.loads("\n".join(line for _, line in lines))
+        items = parse_json("\n".join(line for _, line in lines))
     except ValueError as error:
         raise InputError(f"{source}:{getattr(error, 'lineno', 1)}: not JSON: {error}; give {_FORMS}") from None
-    if not isinstance(data, list) or not data:
+    if not isinstance(items, list) or not items:
         raise InputError(f"{source}: not {_FORMS}")
-    if isinstance(data[0], Mapping):
-        rows = [Record(f"{source}: [{i}]", item) for i, item in enumerate(data) if isinstance(item, Mapping)]
-        if len(rows) < len(data):
-            raise InputError(f"{source}: {len(data) - len(rows)} items are no objects; give {_FORMS}")
+    if isinstance(items[0], Mapping):
+        rows = [Record(f"{source}: [{i}]", item) for i, item in enumerate(items) if isinstance(item, Mapping)]
+        if len(rows) < len(items):
+            raise InputError(f"{source}: {len(items) - len(rows)} items are no objects; give {_FORMS}")
         return str(source), "JSON list", [one for row in rows for one in _each_blank(row, {})]
-    return str(source), "C3 JSON", list(_c3(data, str(source)))
+    return str(source), "C3 JSON", list(_c3(items, str(source)))
 
 
 def _c3(items: Sequence[Any], path: str) -> Iterator[Record]:
@@ -200,7 +207,7 @@ def _answer_file(path: Path, rows: Sequence[Record]) -> dict[str, Any]:
     if not beside.is_file():
         return {}
     try:
-        found = json.loads("\n".join(line for _, line in read_lines(beside)))
+        found = parse_json("\n".join(line for _, line in read_lines(beside)))
     except ValueError as error:
         raise InputError(f"{beside}: not JSON: {error}") from None
     if not isinstance(found, dict):

@@ -4,7 +4,6 @@ Readers say in one line what they read and in one line a kind what they repaired
 place: nothing is dropped without being counted. What cannot be right is an `InputError` with its line.
 """
 
-import json
 import logging
 import re
 from collections import Counter
@@ -22,10 +21,11 @@ from ernie_pipe.finetune.files import (
     Records,
     from_python,
     has_header,
-    read_lines,
+    parse_json,
     read_records,
     table_form,
 )
+from ernie_pipe.finetune.lines import read_lines
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +34,7 @@ Label = str | tuple[str, ...]
 """A class or a number as it is written, or the classes of a text that may have several or none."""
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,2})?", re.ASCII)
 _SURROGATES = re.compile("[\ud800-\udfff]")
+_LONGEST_LABEL = 1000
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,11 @@ class Columns:
     text: str = ""
     second: str = ""
     label: str = ""
+
+    @property
+    def named(self) -> list[str]:
+        """The names that are not empty."""
+        return [name for name in (self.text, self.second, self.label) if name]
 
 
 FOUND = Columns()
@@ -77,42 +83,52 @@ class Tally:
             log.warning("%s: %d × %s, first at %s", name, count, kind, self.first[kind])
 
 
+def is_blank(text: str) -> bool:
+    """Tell whether a text shows nothing: spaces, control and zero-width characters, of which no token is made."""
+    return not text or all(character.isspace() or not character.isprintable() for character in text)
+
+
 def encodable(text: str) -> str:
     """Replace lone surrogates, which no tokenizer takes, by U+FFFD; positions stay as they are."""
     return _SURROGATES.sub("\ufffd", text)
 
 
 def read_classification(source: Source, name: str = "data", columns: Columns = FOUND) -> list[LabelledText]:
-    """Read texts with a label each; empty texts are skipped and counted.
+    """Read texts with a label each; blank texts are skipped and counted.
 
     `InputError`: no text or label column, a column for a second text, a record without a label, nothing left.
     """
-    records = records_of(source, name)
-    text_column, label_column = _text_andlabel_of(records, columns)
+    records = records_of(source, name, columns)
+    text_column, label_column = _text_and_label_of(records, columns)
     tally, examples = Tally(), []
     for row in records.rows:
         text, label = text_of(row, text_column), label_of(row, label_column)
-        if text.strip():
-            examples.append(LabelledText(text, label, row.where))
-        else:
+        if is_blank(text):
             tally.add("an empty text, skipped", row.where)
+        else:
+            examples.append(LabelledText(text, label, row.where))
     form = f"{records.form}, text in `{text_column}`, label in `{label_column}`"
     return told(records.name, form, examples, tally)
 
 
-def records_of(source: Source, name: str) -> Records:
+def records_of(source: Source, name: str, columns: Columns = FOUND) -> Records:
     """Return the records of a file, of a list of dicts or of a Dataset, called `name` in messages."""
-    return read_records(source) if isinstance(source, str | Path) else from_python(source, name)
+    return read_records(source, columns.named) if isinstance(source, str | Path) else from_python(source, name)
 
 
 def check_guess(records: Records, label: str, names: str) -> None:
-    """Refuse a column taken for the labels that holds no such thing, and warn when it begins with a header."""
+    """Refuse a column taken for the labels that holds no such thing or begins with a header; warn where it may be."""
     values = [row.values[label] for row in records.rows]
     graded = all(map(is_number, values)) and not all(map(str.isdecimal, values))
     if len(values) > 20 and len(set(values)) > len(values) // 2 and not graded:
         raise InputError(
             f"{records.name}: no column looks like a label: `{label}` has {len(set(values))} different values in "
             f"{len(values)} lines: add a first line that names the columns, for example {names}"
+        )
+    if len(values) > 2 and not is_number(values[0]) and all(map(is_number, values[1:])):
+        raise InputError(
+            f"{records.name}:1: `{values[0]}` is no number, as all labels below it are: if this line is a header, name "
+            f"it {names}, or say which columns to read by --set text_column=… --set label_column=…"
         )
     if len(values) > 20 and not is_number(values[0]) and values.count(values[0]) == 1:
         log.warning(
@@ -125,7 +141,7 @@ def is_number(label: str) -> bool:
     return _NUMBER.fullmatch(label) is not None
 
 
-def _text_andlabel_of(records: Records, columns: Columns) -> tuple[str, str]:
+def _text_and_label_of(records: Records, columns: Columns) -> tuple[str, str]:
     if records.header or columns.text or columns.label:
         for first, second in PAIR_COLUMNS:
             if not columns.text and first in records.columns and second in records.columns:
@@ -137,8 +153,9 @@ def _text_andlabel_of(records: Records, columns: Columns) -> tuple[str, str]:
         return text, column_of(records, [columns.label] if columns.label else LABEL_COLUMNS, "label")
     if len(records.columns) != 2:
         raise InputError(
-            f"{records.name}: no header and {len(records.columns)} columns: give two columns, or a first line "
-            "that names them `text` and `label`; two texts and a label are for the task pair"
+            f"{records.name}: no header and {len(records.columns)} columns: give two, set apart by tabs or commas, or "
+            "a first line that names them `text` and `label`; two texts and a label are for the task pair, a "
+            "character and its tag a line for the task tagger"
         )
     # The label is the column with fewer different values, and the shorter one in a tiny file.
     label, text = sorted(records.columns, key=lambda column: variety(records.rows, column))
@@ -183,41 +200,68 @@ def label_of(row: Record, column: str) -> Label:
             raise InputError(f"{row.where}: `{column}` must be a list of labels, found {value!r}")
         return tuple(dict.fromkeys(str(item).strip() for item in value))
     label = "" if value is None else str(value).strip()
+    if label == "nan" and not isinstance(value, str):
+        # As pandas writes a missing value to JSON.
+        label = ""
     if not label or isinstance(value, dict):
         raise InputError(f"{row.where}: no label in `{column}`: give one, or leave the line out")
+    if len(label) > _LONGEST_LABEL or _SURROGATES.search(label):
+        what = f"{len(label)} characters" if len(label) > _LONGEST_LABEL else "half a character (a lone surrogate)"
+        raise InputError(f"{row.where}: a label of `{column}` holds {what}: correct it, or name another column")
     return label
 
 
 def _json_list(cell: str) -> Any:
     try:
-        value = json.loads(cell)
+        value = parse_json(cell)
     except ValueError:
         return cell
     return value if isinstance(value, list) else cell
 
 
 def told(name: str, form: str, examples: list, tally: Tally) -> list:
-    """Say what was read and what was left out; `InputError` when nothing is left."""
+    """Say what was read, what was left out and what is there twice; `InputError` when nothing is left."""
     log.info("%s: %s, %d examples", name, form, len(examples))
     tally.report(name)
+    _tell_repeated(name, examples)
     if not examples:
         raise InputError(f"{name}: no example is left")
     return examples
 
 
-def read_texts(path: str | Path) -> list[str]:
-    """Read the texts to predict, empty ones too: the text column of TSV, CSV or jsonl, else every line."""
+def _tell_repeated(name: str, examples: Sequence[Any]) -> None:
+    """Say how many examples stand there before already, and how many of these with another label."""
+    labels: dict[str, Any] = {}
+    repeated, unlike = 0, []
+    for example in examples:
+        label = getattr(example, "label", None)
+        if example.text in labels:
+            repeated += 1
+            unlike += [example.where] * (labels[example.text] != label)
+        else:
+            labels[example.text] = label
+    if repeated:
+        log.info("%s: %d of them stand there before, kept", name, repeated)
+    if unlike:
+        log.warning("%s: %d of these have another label than before, first at %s", name, len(unlike), unlike[0])
+
+
+def read_texts(path: str | Path, named: str = "") -> list[str]:
+    """Read the texts to predict, empty ones too: the text column of TSV, CSV or jsonl, else every line.
+
+    `named` is the column to read where it is not called as usual.
+    """
     lines = read_lines(path)
     form = table_form(lines)
     number, first = next((number, line) for number, line in lines if line.strip())
     cells = first.split("\t" if form == "TSV" else ",")
-    header = has_header(cells)
+    header = has_header(cells, [named] if named else [])
     if form != "jsonl" and (not header or len(cells) == 1):
         texts = [line for _, line in lines[number if header else 0 :]]
         log.info("%s: one text a line%s, %d texts", path, " below a header" if header else "", len(texts))
         return texts
-    records = read_records(path)
-    column = column_of(records, TEXT_COLUMNS, "text")
+    records = read_records(path, [named] if named else [])
+    column = column_of(records, [named] if named else TEXT_COLUMNS, "text")
     log.info("%s: %s, text in `%s`, %d texts", path, records.form, column, len(records.rows))
     return [text_of(row, column) for row in records.rows]
 

@@ -15,6 +15,7 @@ from ernie_pipe.finetune.data import (
     Columns,
     Source,
     Tally,
+    is_blank,
     is_number,
     read_texts,
     records_of,
@@ -27,10 +28,10 @@ from ernie_pipe.finetune.files import (
     TRIPLET_COLUMNS,
     Records,
     has_header,
-    read_lines,
     read_records,
     table_form,
 )
+from ernie_pipe.finetune.lines import read_lines
 from ernie_pipe.finetune.pairs import LabelledPair, labelled_pairs, pair_columns, read_pair_inputs
 
 log = logging.getLogger(__name__)
@@ -85,17 +86,17 @@ def read_sentences(source: Source, name: str = "data", given: Columns = USUAL) -
 
     `InputError`: no such columns, a label that is none or several, nothing left.
     """
-    records = records_of(source, name)
+    records = records_of(source, name, given)
     columns, labelled = _columns(records, given)
     if labelled:
         return [_labelled(pair) for pair in labelled_pairs(records, given)]
     tally, examples = Tally(), []
     for row in records.rows:
         texts = tuple(text_of(row, column) for column in columns)
-        if all(text.strip() for text in texts):
-            examples.append(Sentences(texts, None, row.where))
-        else:
+        if any(map(is_blank, texts)):
             tally.add("an empty text, skipped", row.where)
+        else:
+            examples.append(Sentences(texts, None, row.where))
     named = ", ".join(f"`{column}`" for column in columns)
     return told(records.name, f"{records.form}, texts in {named}, no label", examples, tally)
 
@@ -135,9 +136,9 @@ def read_inputs(path: str | Path, given: Columns = USUAL) -> list[str] | list[tu
     if form == "CSV":
         # A sentence with a comma is no pair: only a header makes a table of it.
         first = next(line for _, line in lines if line.strip())
-        if not has_header(first.split(",")):
+        if not has_header(first.split(","), given.named):
             return read_texts(path)
-    records = read_records(path)
+    records = read_records(path, given.named)
     paired = given.second or not records.header or any(set(names) <= set(records.columns) for names in PAIR_COLUMNS)
     return read_pair_inputs(path, given) if paired else read_texts(path)
 

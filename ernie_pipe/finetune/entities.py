@@ -71,7 +71,7 @@ def read_tagging_inputs(path: str | Path) -> list[str]:
             log.info("%s: %s, %d texts of `tokens`", path, records.form, len(records.rows))
             return [join_tokens(_tokens(row))[0] for row in records.rows]
         return read_texts(path)
-    found = read_unlabelled(lines)
+    found = read_unlabelled(lines, path)
     if found is None:
         return read_texts(path)
     log.info("%s: a token a line, %d texts", path, len(found))

@@ -1,26 +1,26 @@
-"""Reading the files that users bring: bytes → text → records with the line each came from.
+"""Reading the tables and JSON that users bring: lines → records with the line each came from.
 
 A format is chosen by content, never by the file's name, and is said aloud: JSON (one object a line, objects over
-several lines, or one list), TSV, CSV, or columns set apart by `||`. Line ends are `\\n` and `\\r\\n` alone:
-`str.splitlines` also cuts at U+2028, U+0085 and others, which real texts contain.
+several lines, or one list), TSV, CSV, or columns set apart by `||`.
 """
 
-import codecs
 import csv
 import json
 import logging
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ernie_pipe.errors import InputError
+from ernie_pipe.finetune.lines import Line, read_lines
 
 log = logging.getLogger(__name__)
 
-TEXT_COLUMNS = ("text", "text_a", "sentence", "review", "content")
-LABEL_COLUMNS = ("label", "labels", "gold_label", "score", "similarity", "label_desc")
+TEXT_COLUMNS = ("text", "text_a", "sentence", "review", "content", "文本", "内容", "句子", "评论")
+LABEL_COLUMNS = ("label", "labels", "gold_label", "score", "similarity", "label_desc", "标签", "类别", "分数", "相似度")
 PAIR_COLUMNS = (
     ("text_a", "text_b"),
     ("sentence1", "sentence2"),
@@ -33,6 +33,10 @@ PAIR_COLUMNS = (
     ("sentence_a", "sentence_b"),
     ("sent1", "sent2"),
     ("anchor", "positive"),
+    ("文本1", "文本2"),
+    ("句子1", "句子2"),
+    ("问题1", "问题2"),
+    ("前提", "假设"),
 )
 """Names of the two texts of a pair; the first that a source has both of is taken."""
 TRIPLET_COLUMNS = (("anchor", "positive", "negative"), ("query", "positive", "negative"))
@@ -61,53 +65,22 @@ class Records:
     header: bool = True
 
 
-Line = tuple[int, str]
+def read_records(path: str | Path, named: Iterable[str] = ()) -> Records:
+    """Read a table, with or without a header, or JSON: whichever the first line looks like.
 
-
-def read_lines(path: str | Path) -> list[Line]:
-    """Return the numbered lines of a file in UTF-8, GB18030, or UTF-16 with its mark.
-
-    `InputError`: no such file, nothing in it, none of these encodings.
+    A first line with one of the `named` columns is a header, whatever else stands in it.
     """
-    try:
-        data = Path(path).read_bytes()
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
-    except OSError as error:
-        raise InputError(f"{path}: not readable: {error.strerror}") from None
-    text = _decode(data, path)
-    if not text.strip():
-        raise InputError(f"{path}: the file is empty")
-    lines = [line.removesuffix("\r") for line in text.split("\n")]
-    return list(enumerate(lines[:-1] if lines[-1] == "" else lines, start=1))
-
-
-def _decode(data: bytes, path: str | Path) -> str:
-    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        try:
-            text = data.decode("utf-16")
-        except UnicodeDecodeError:
-            raise InputError(f"{path}: marked as UTF-16, but it does not decode: convert the file to UTF-8") from None
-        log.info("%s: read as UTF-16", path)
-        return text
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        utf8 = error
-    try:
-        text = data.decode("gb18030")
-    except UnicodeDecodeError:
-        line = data.count(b"\n", 0, utf8.start) + 1
-        raise InputError(f"{path}:{line}: neither UTF-8 nor GB18030: convert the file to UTF-8") from None
-    log.info("%s: read as GB18030", path)
-    return text
-
-
-def read_records(path: str | Path) -> Records:
-    """Read a table, with or without a header, or JSON: whichever the first line looks like."""
     lines = read_lines(path)
     form = table_form(lines)
-    return read_jsonl(lines, path) if form == "jsonl" else _read_table(lines, path, form)
+    return read_jsonl(lines, path) if form == "jsonl" else _read_table(lines, path, form, named)
+
+
+def parse_json(text: str) -> Any:
+    """Return the value of a JSON text; `ValueError` also when it is nested too deeply to be read."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
 
 
 def table_form(lines: list[Line]) -> str:
@@ -123,7 +96,7 @@ def table_form(lines: list[Line]) -> str:
 
 def _is_object(line: str) -> bool:
     try:
-        return isinstance(json.loads(line), dict)
+        return isinstance(parse_json(line), dict)
     except ValueError:
         return False
 
@@ -154,7 +127,7 @@ def _json_lines(lines: list[Line], path: str | Path) -> Iterator[tuple[int, Any]
     for number, line in lines:
         if line.strip():
             try:
-                yield number, json.loads(line)
+                yield number, parse_json(line)
             except ValueError as error:
                 raise InputError(f"{path}:{number}: not JSON: {error}; write one object a line") from None
 
@@ -175,7 +148,7 @@ def _json_values(lines: list[Line], path: str | Path, *, inside: bool = False) -
             break
         try:
             value, position = decoder.raw_decode(text, start)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise InputError(f"{path}:{number}: not JSON: {error}; write one object a line") from None
         yield number, value
         number += text.count("\n", start, position)
@@ -189,11 +162,13 @@ def _end(pattern: re.Pattern[str], text: str, start: int) -> int:
     return found.end() if found else start
 
 
-def _read_table(lines: list[Line], path: str | Path, form: str) -> Records:
+def _read_table(lines: list[Line], path: str | Path, form: str, named: Iterable[str]) -> Records:
     cells = _cells(lines, path, DELIMITERS[form])
-    _, first = next(cells)
-    header = has_header(first)
-    columns = tuple(_names(first) if header else (f"column {i + 1}" for i in range(len(first))))
+    number, first = next(cells)
+    header = has_header(first, named)
+    names = _names(first) if header else [""] * len(first)
+    columns = tuple(name or f"column {i + 1}" for i, name in enumerate(names))
+    _check_different(columns, f"{path}:{number}")
     rows = []
     for number, values in _cells(lines, path, DELIMITERS[form]):
         if len(values) != len(columns):
@@ -204,9 +179,23 @@ def _read_table(lines: list[Line], path: str | Path, form: str) -> Records:
     return Records(str(path), f"{form} {'with' if header else 'without'} a header", columns, rows[header:], header)
 
 
-def has_header(cells: Iterable[str]) -> bool:
-    """Tell whether a first line names columns: one of the known names stands in it."""
-    return any(name in _HEADER_NAMES for name in _names(cells))
+def _check_different(columns: Iterable[Any], where: str) -> None:
+    twice = [name for name, count in Counter(columns).items() if count > 1]
+    if twice:
+        raise InputError(f"{where}: two columns are called `{twice[0]}`: rename one")
+
+
+def has_header(cells: Iterable[str], named: Iterable[str] = ()) -> bool:
+    """Tell whether a first line names columns: one of the known names, or of those `named`, stands in it."""
+    names = _names(cells)
+    known = [name for name in names if name in _HEADER_NAMES]
+    # A Chinese name alone, as 评论, may be a class.
+    return (
+        bool(set(_names(named)) & set(names))
+        or len(known) > 1
+        or len(known) == len(names)
+        or any(map(str.isascii, known))
+    )
 
 
 def _names(cells: Iterable[str]) -> list[str]:
@@ -232,22 +221,26 @@ def _cells(lines: list[Line], path: str | Path, delimiter: str) -> Iterator[tupl
 def from_python(data: Any, name: str) -> Records:
     """Take a list of dicts, a `datasets.Dataset` or a pandas DataFrame.
 
-    Class ids of a Dataset become their names, missing values of a DataFrame None.
+    Class ids of a Dataset become their names, missing values of a DataFrame None, arrays lists. `InputError`: something
+    else, two columns of one name, nothing in it.
     """
     if hasattr(data, "to_dict") and hasattr(data, "iterrows"):
         columns = [str(column) for column in data.columns]
+        _check_different(columns, name)
         known = data.astype(object).where(data.notna(), None)
         data = [dict(zip(columns, row, strict=True)) for row in known.itertuples(index=False, name=None)]
     elif isinstance(data, Mapping):
         keys = ", ".join(map(str, data))
         raise InputError(f"{name}: a {type(data).__name__} of {keys}: give one split, or a list of dicts")
+    if not isinstance(data, Iterable):
+        raise InputError(f"{name}: a {type(data).__name__}: give a file, a list of dicts, a Dataset or a DataFrame")
     decode = _class_names(getattr(data, "features", None) or {})
     rows = []
     for index, values in enumerate(data):
         where = f"{name}[{index}]"
         if not isinstance(values, Mapping):
-            raise InputError(f"{where}: expected a dict, found a {type(values).__name__}")
-        rows.append(Record(where, {key: _named(value, decode.get(key)) for key, value in values.items()}))
+            raise InputError(f"{where}: expected a dict with the names of its columns, found a {type(values).__name__}")
+        rows.append(Record(where, {str(key): _named(value, decode.get(key)) for key, value in values.items()}))
     if not rows:
         raise InputError(f"{name}: no examples")
     return Records(name, "Python", tuple(dict.fromkeys(key for row in rows for key in row.values)), rows)
@@ -259,6 +252,9 @@ def _class_names(features: Mapping[str, Any]) -> dict[str, list[str]]:
 
 
 def _named(value: Any, names: list[str] | None) -> Any:
+    if hasattr(value, "tolist"):
+        # What NumPy and pandas hold, as plain values.
+        value = value.tolist()
     if names is None or value is None:
         return value
     if isinstance(value, list):

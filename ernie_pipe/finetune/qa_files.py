@@ -6,7 +6,6 @@ they stand: one that is not at its offset moves to the nearest place in its cont
 place; both are counted, the latter listed.
 """
 
-import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,8 +13,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ernie_pipe.errors import InputError
-from ernie_pipe.finetune.data import Source, Tally, told
-from ernie_pipe.finetune.files import Record, from_python, read_jsonl, read_lines
+from ernie_pipe.finetune.data import Source, Tally, is_blank, told
+from ernie_pipe.finetune.files import Record, from_python, parse_json, read_jsonl
+from ernie_pipe.finetune.lines import read_lines
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +56,7 @@ def read_questions(source: Source, name: str = "data", *, strict: bool = False) 
     tally, questions, nowhere = Tally(), [], []
     for row in rows:
         item = inputs_of(row)
-        if not (item["question"].strip() and item["context"].strip()):
+        if is_blank(item["question"]) or is_blank(item["context"]):
             tally.add("a blank question or context, skipped", row.where)
             continue
         answers = tuple(_placed(text, start, item["context"], tally, row.where) for text, start in _answers(row))
@@ -82,6 +82,8 @@ def inputs_of(row: Record) -> dict[str, str]:
     """Return id, question and context of a record; `InputError` with its place when one is missing."""
     values: dict[str, Any] = {key: row.values.get(key) for key in ("question", "context")}
     for key, value in values.items():
+        if value is None:
+            raise InputError(f"{row.where}: no `{key}`; give {_FORMS}")
         if not isinstance(value, str):
             raise InputError(f"{row.where}: `{key}` must be a string, found {value!r}"[:300])
     given = row.values.get("id")
@@ -131,8 +133,10 @@ def _answers(row: Record) -> list[tuple[str, int | None]]:
         given = [{"text": given, "answer_start": row.values.get("answer_start")}]
     if isinstance(given, Mapping):
         texts = given.get("text")
-        starts = given.get("answer_start") or [None] * len(texts or [])
-        if not isinstance(texts, Sequence) or isinstance(texts, str) or len(texts) != len(starts):
+        starts = given.get("answer_start")
+        if isinstance(texts, list) and not starts:
+            starts = [None] * len(texts)
+        if not (isinstance(texts, list) and isinstance(starts, list) and len(texts) == len(starts)):
             raise InputError(f"{row.where}: `answers` needs two lists of one length, `text` and `answer_start`")
         given = [{"text": text, "answer_start": start} for text, start in zip(texts, starts, strict=True)]
     if not isinstance(given, Sequence):
@@ -144,7 +148,7 @@ def _answers(row: Record) -> list[tuple[str, int | None]]:
 def _answer(item: Any, where: str) -> tuple[str, int | None]:
     values = item if isinstance(item, Mapping) else {"text": item}
     text, start = values.get("text"), values.get("answer_start")
-    if not isinstance(text, str) or not (start is None or isinstance(start, int)):
+    if not isinstance(text, str) or not (start is None or type(start) is int):
         raise InputError(f"{where}: an answer is a `text` and a whole number `answer_start`, found {item!r}"[:300])
     return text, start
 
@@ -158,7 +162,7 @@ def _records(source: Source, name: str) -> tuple[str, str, list[Record]]:
     text = "\n".join(line for _, line in lines)
     first = next(line for _, line in lines if line.strip())
     try:
-        data = json.loads(text)
+        data = parse_json(text)
     except ValueError as error:
         if first.lstrip().startswith("{") and _complete(first):
             return str(source), "jsonl", read_jsonl(lines, source).rows
@@ -171,7 +175,7 @@ def _records(source: Source, name: str) -> tuple[str, str, list[Record]]:
 
 def _complete(line: str) -> bool:
     try:
-        json.loads(line)
+        parse_json(line)
     except ValueError:
         return False
     return True

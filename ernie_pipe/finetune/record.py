@@ -72,12 +72,17 @@ def versions() -> dict[str, str]:
 
 
 def check_output(folder: str | Path, *, model: str | Path) -> None:
-    """Refuse to write over anything but an earlier result; called before hours of training."""
+    """Refuse to write over anything but an earlier result, or where nothing can be; called before hours of training."""
     path = Path(folder)
     if path.resolve() == Path(model).resolve():
         raise InputError(f"{folder}: is the model to start from: give another folder for the result")
     if path.is_file() or (path.is_dir() and any(path.iterdir()) and not (path / FILE).is_file()):
         raise InputError(f"{folder}: exists and is no earlier fine-tuning result: give a new or empty folder")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent).cleanup()
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be written: {error.strerror}: give another folder") from None
 
 
 def write_folder(folder: str | Path, fill: Callable[[Path], None], data: dict[str, Any]) -> None:

@@ -6,6 +6,7 @@ Which form it is, the lines themselves tell, and it is said aloud.
 
 import re
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 from ernie_pipe.errors import InputError
@@ -25,6 +26,8 @@ _WITH_POS = re.compile(r"\[?(.+)/([A-Za-z]+[0-9]*)(?:\][A-Za-z]*)?", re.ASCII)
 _SAMPLE = 200
 _LONGEST_MEAN = 4.0
 """Characters in a word, on average: Chinese words have 1.6; a text that is not cut into words has far more a piece."""
+_LONGEST_TOKENS = 8.0
+"""Characters in a token beside its class, on average: English words have 5, titles and sentences more."""
 
 
 class Sentence(NamedTuple):
@@ -53,10 +56,15 @@ def read_sentences(lines: Sequence[Line], path: str) -> tuple[list[Sentence], st
 
 
 def _is_conll(lines: Sequence[str]) -> bool:
-    """Tell whether lines end with a tag: one of a known scheme in half of them, or some tag in all, of two columns."""
-    tagged = sum(_is_legal(line.split()[-1]) for line in lines)
-    columns = [line.split() for line in lines]
-    return 2 * tagged >= len(lines) or all(len(row) == 2 and _BARE_TAG.fullmatch(row[1]) for row in columns)
+    """Tell whether lines end with a tag: one of a known scheme in half of them, or some tag in all, of two columns.
+
+    Some tag beside what is far longer than words is the class of a text, in a table.
+    """
+    # A line may be a wide space alone, which is no line end here, yet no column either.
+    columns = [line.split() or [line] for line in lines]
+    tagged = sum(_is_legal(row[-1]) for row in columns)
+    words = sum(len(row[0]) for row in columns) <= _LONGEST_TOKENS * len(columns)
+    return 2 * tagged >= len(lines) or (words and all(len(row) == 2 and _BARE_TAG.fullmatch(row[1]) for row in columns))
 
 
 def _is_legal(tag: str) -> bool:
@@ -137,7 +145,7 @@ def _words(lines: Sequence[Line], path: str, *, pos: bool) -> Iterator[Sentence]
             yield Sentence(where, tokens, tags, [where] * len(tokens))
 
 
-def read_unlabelled(lines: Sequence[Line]) -> list[list[str]] | None:
+def read_unlabelled(lines: Sequence[Line], path: str | Path) -> list[list[str]] | None:
     """Return the sentences of a file with a token a line, tags or none beside them; None where it is none.
 
     A column of single characters is one where blank lines end its sentences; else each line is a text of its own.
@@ -146,7 +154,7 @@ def read_unlabelled(lines: Sequence[Line]) -> list[list[str]] | None:
     if not full:
         return None
     if _is_conll(full[:_SAMPLE]):
-        return [[_token_and_tag(line, "")[0] for _, line in block] for block in blocks(lines)]
+        return [[_token_and_tag(line, f"{path}:{number}")[0] for number, line in block] for block in blocks(lines)]
     found = list(blocks(lines))
     if all(len(line.strip(" \t")) == 1 for line in full) and 1 < len(found) < len(full):
         return [[line.strip(" \t") for _, line in block] for block in found]

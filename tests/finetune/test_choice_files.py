@@ -117,3 +117,18 @@ def test_the_sample_is_whole(name):
         for names in ({name}, {"train", "dev", "test"} - {name})
     ]
     assert not mine & others
+
+
+@pytest.mark.parametrize("blank", ["x", [0], [1, 1], [0, 99], [-1, 2], [0.0, 1.0]])
+def test_a_blank_outside_its_context_is_refused(blank):
+    row = {"context": "他#idiom#", "blank": blank, "choices": ["一心一意", "画龙点睛"], "answer": 0}
+    with pytest.raises(InputError, match=r"data\[0\]: `blank` must be a start and an end within the context"):
+        read_choices([row])
+
+
+def test_an_endless_number_is_no_answer_and_a_missing_context_is_counted(said):
+    row = {"question": "几？", "choices": ["一", "二"], "answer": "9" * 5000}
+    with pytest.raises(InputError, match="is none of the 2 choices"):
+        read_choices([row])
+    read_choices([{**row, "answer": "B"}])
+    assert "1 × no `context`: asked by the question alone, first at data[0]" in said()

@@ -5,6 +5,7 @@ from ernie_pipe.finetune.data import (
     Columns,
     check_labels,
     encodable,
+    is_blank,
     label_order,
     read_classification,
     read_texts,
@@ -76,9 +77,42 @@ def test_columns_are_chosen_by_name(write):
         read_classification(path, columns=Columns(text="text_a", label="class"))
 
 
-def test_a_header_of_unknown_names_is_suspected(write, said):
-    read_classification(write("a.tsv", "words\tclass\n" + "".join(f"第{i}条\t{i % 2}\n" for i in range(30))))
-    assert "label `class` occurs once" in said()
+def test_a_header_of_unknown_names_is_suspected_or_refused_and_can_be_named(write, said):
+    rows = [f"第{i}条\t{i % 2}\n" for i in range(30)]
+    path = write("a.tsv", "words\tclass\n" + "".join(rows))
+    with pytest.raises(InputError, match=r"a\.tsv:1: `class` is no number.*--set label_column"):
+        read_classification(path)
+    found = read_classification(path, columns=Columns(text="words", label="Class"))
+    assert (len(found), found[0].text) == (30, "第0条")
+    assert read_texts(path, "words")[:2] == ["第0条", "第1条"]
+    read_classification(write("b.tsv", "words\tclass\n" + "".join(row.replace("\t", "\tc") for row in rows)))
+    assert "b.tsv:1: label `class` occurs once" in said()
+
+
+@pytest.mark.parametrize(
+    ("label", "message"),
+    [
+        (float("nan"), "no label in `label`"),
+        ("a\ud800", "half a character"),
+        ("9" * 5000, "holds 5000 characters"),
+    ],
+)
+def test_labels_that_cannot_be_meant(label, message):
+    with pytest.raises(InputError, match=rf"data\[0\]: .*{message}"):
+        read_classification([{"text": "好", "label": label}])
+
+
+def test_what_stands_there_twice_is_told(said):
+    rows = [("好", "1"), ("坏", "0"), ("好", "1"), ("好", "0")]
+    assert len(read_classification([{"text": text, "label": label} for text, label in rows])) == 4
+    assert "data: 2 of them stand there before, kept" in said()
+    assert "data: 1 of these have another label than before, first at data[3]" in said()
+
+
+@pytest.mark.parametrize("text", ["", " \n", "\u3000", "\u200b\ufeff", "\x00", "\u2028\x85"])
+def test_a_text_that_shows_nothing_is_blank(text):
+    assert is_blank(text)
+    assert not is_blank(f"{text}好")
 
 
 @pytest.mark.parametrize(

@@ -1,41 +1,9 @@
+import numpy
+import pandas
 import pytest
 
 from ernie_pipe.errors import InputError
-from ernie_pipe.finetune.files import from_python, read_lines, read_records
-
-
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "gb18030", "utf-16"])
-def test_encodings_are_told_apart(write, said, encoding):
-    path = write("a.tsv", "text\tlabel\r\n服务很好\t1\r\n".encode(encoding))
-    assert read_records(path).rows[0].values == {"text": "服务很好", "label": "1"}
-    assert ("GB18030" in said()) == (encoding == "gb18030")
-    assert ("UTF-16" in said()) == (encoding == "utf-16")
-
-
-def test_only_line_feeds_end_lines(write):
-    odd = "a\u2028b\x85c\x0bd\x1ce"
-    assert read_lines(write("a.txt", f"{odd}\r\n二\n")) == [(1, odd), (2, "二")]
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (b"", "the file is empty"),
-        (b" \n\n", "the file is empty"),
-        (b"ok\n\xff\xff\n", "a.txt:2: neither UTF-8"),
-        (b"\xff\xfea", "marked as UTF-16"),
-    ],
-)
-def test_unreadable_files_say_why(write, content, message):
-    with pytest.raises(InputError, match=message):
-        read_lines(write("a.txt", content))
-
-
-def test_a_missing_file_and_a_folder_are_named(tmp_path):
-    with pytest.raises(InputError, match=r"none\.tsv: no such file"):
-        read_lines(tmp_path / "none.tsv")
-    with pytest.raises(InputError, match="not readable"):
-        read_lines(tmp_path)
+from ernie_pipe.finetune.files import from_python, has_header, parse_json, read_records
 
 
 def test_columns_come_in_any_order_and_case(write):
@@ -113,8 +81,6 @@ def test_columns_set_apart_by_bars(write):
 
 
 def test_a_data_frame_is_a_source():
-    import pandas
-
     frame = pandas.DataFrame({"text": ["好", None], "label": [1.5, float("nan")]}, index=[7, 9])
     records = from_python(frame, "train")
     assert [row.values for row in records.rows] == [{"text": "好", "label": 1.5}, {"text": None, "label": None}]
@@ -133,7 +99,53 @@ def test_class_ids_of_a_dataset_become_names():
 def test_python_data_is_checked():
     with pytest.raises(InputError, match="train: no examples"):
         from_python([], "train")
-    with pytest.raises(InputError, match=r"train\[1\]: expected a dict"):
+    with pytest.raises(InputError, match=r"train\[1\]: expected a dict with the names of its columns, found a str"):
         from_python([{"text": "a"}, "b"], "train")
+    with pytest.raises(InputError, match="train: a int: give a file, a list of dicts"):
+        from_python(3, "train")
+    with pytest.raises(InputError, match="train: two columns are called `text`"):
+        from_python(pandas.DataFrame([["a", "b"]], columns=["text", "text"]), "train")
     with pytest.raises(InputError, match=r"a dict of train, test: give one split"):
         from_python({"train": [], "test": []}, "data")
+
+
+def test_arrays_of_a_data_frame_are_lists():
+    frame = pandas.DataFrame({"text": ["a"], "label": [numpy.array(["x", "y"])], 3: [numpy.int64(4)]})
+    assert from_python(frame, "train").rows[0].values == {"text": "a", "label": ["x", "y"], "3": 4}
+
+
+@pytest.mark.parametrize(
+    ("cells", "named", "header"),
+    [
+        (["text", "class"], [], True),
+        (["文本", "标签"], [], True),
+        (["好极了", "评论"], [], False),
+        (["文本"], [], True),
+        (["Words", "class"], ["words"], True),
+        (["words", "class"], ["column 1"], False),
+    ],
+)
+def test_a_header_is_known_by_usual_names_or_those_given(cells, named, header):
+    assert has_header(cells, named) == header
+
+
+def test_columns_of_one_name_are_refused_and_those_without_one_numbered(write):
+    with pytest.raises(InputError, match=r"a\.tsv:2: two columns are called `text`"):
+        read_records(write("a.tsv", "\ntext\tTEXT\tlabel\n好\t坏\t1\n"))
+    assert read_records(write("b.csv", ",text,\n0,好,\n")).columns == ("column 1", "text", "column 3")
+
+
+@pytest.mark.parametrize("content", ['{"text": NESTED}\n', '[{"text": NESTED}]', '{\n"text": NESTED}'])
+def test_json_nested_too_deeply_is_an_error_of_the_file(write, content):
+    deep = "[" * 100_000 + "]" * 100_000
+    with pytest.raises(InputError, match=r"a\.json:\d: not JSON"):
+        read_records(
+            write(
+                "a.json",
+                '{"text": 1}\n' + content.replace("NESTED", deep)
+                if content[1] == '"'
+                else content.replace("NESTED", deep),
+            )
+        )
+    with pytest.raises(ValueError, match="nested too deeply"):
+        parse_json(deep)

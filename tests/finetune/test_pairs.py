@@ -55,6 +55,32 @@ def test_what_is_no_pair_is_refused(write, content, message):
         read_pairs(write("a.tsv", content))
 
 
+@pytest.mark.parametrize(
+    ("row", "columns"),
+    [
+        ("how do i {i} a cat\twhat is the way to {i} a cat\t{k}", (0, 1, 2)),
+        ("a-very-long-source-of-one-article-{i:09}\thow to {i} a cat\tthe way to {i} a cat\t{k}", (1, 2, 3)),
+        ("{i} cats\tcats {i}\tthis-pair-is-a-paraphrase-{k}", (0, 1, 2)),
+        ("水{i}\t冰{i}\t完全不一样的意思{k}", (0, 1, 2)),
+        ("这是第{i}个问题，问什么呢\t好\t标签{k}", (0, 1, 2)),
+        ("{k}\t问题{h}\t标题{h}很好", (1, 2, 0)),
+        ("同一个来源\t问题{i}是什么\t问什么{i}\t{k}", (1, 2, 3)),
+    ],
+)
+def test_columns_without_a_header_are_told_by_what_they_hold(write, row, columns):
+    lines = [row.format(i=i, k=i % 2, h=i // 5) for i in range(10)]
+    (pair, *_) = read_pairs(write("a.tsv", "\n".join(lines)))
+    assert (pair.first, pair.second, pair.label) == tuple(lines[0].split("\t")[place] for place in columns)
+
+
+def test_a_third_column_of_text_is_refused_and_can_be_named(write):
+    path = write("a.tsv", "".join(f"标题{i}\t摘要{i}\t词语{i}\t{i % 2}\n" for i in range(10)))
+    with pytest.raises(InputError, match="column 1, column 2, column 3 may all be texts: say which by --set"):
+        read_pairs(path)
+    (pair, *_) = read_pairs(path, columns=Columns("column 1", "column 3", "column 4"))
+    assert (pair.first, pair.second, pair.label) == ("标题0", "词语0", "0")
+
+
 def test_scores_may_all_differ(write):
     rows = "".join(f"句{i}\t子{i}\t{i / 7:.3f}\n" for i in range(30))
     assert len(read_pairs(write("a.tsv", rows))) == 30
@@ -67,6 +93,8 @@ def test_columns_are_chosen_by_name(write):
     for columns, message in [
         (Columns(label="class"), "no label column `class`: there are text_a, text_b, sense, label"),
         (Columns(text="text_a"), "name both, or neither"),
+        (Columns(text="label", second="label"), "are both `label`"),
+        (Columns(text="text_a", second="label"), "`label` is to be a text and the label"),
     ]:
         with pytest.raises(InputError, match=message):
             read_pairs(path, columns=columns)

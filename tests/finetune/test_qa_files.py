@@ -120,7 +120,7 @@ def test_inputs_need_no_answers(write):
             "two lists of one",
         ),
         ('{"question": "谁", "context": "他", "answers": 3}', "`answers` must be a list"),
-        ('{"question": "谁"}', "`context` must be a string, found None"),
+        ('{"question": "谁"}', "no `context`; give SQuAD"),
         ('{"data": [{"paragraphs": [{"context": "他"}]}]}', r"a: data\[0\].paragraphs\[0\]: no list `qas`"),
         (
             '{"data": [{"paragraphs": [{"context": "他", "qas": [3]}]}]}',
@@ -154,3 +154,21 @@ def test_the_sample_has_every_answer_at_its_offset(name, said):
     questions = read_questions(resources.sample() / "qa" / f"{name}.json")
     assert all(question.answers for question in questions)
     assert "×" not in said()
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        {"text": ["北京"], "answer_start": 3},
+        {"text": "北京", "answer_start": [3]},
+        [{"text": "北京", "answer_start": True}],
+    ],
+)
+def test_answers_of_no_form_are_refused(answers):
+    with pytest.raises(InputError, match=r"data\[0\]: (`answers` needs two lists|an answer is a `text` and)"):
+        read_questions([{"question": "去过哪里？", "context": CONTEXT, "answers": answers}])
+
+
+def test_json_nested_too_deeply_is_an_error_of_the_file(write):
+    with pytest.raises(InputError, match=r"a\.json:1: not JSON: nested too deeply"):
+        read_questions(write("a.json", "[" * 100_000))

@@ -59,3 +59,10 @@ def test_a_damaged_record_is_refused(write, tmp_path):
     with pytest.raises(InputError, match="schema 1"):
         record.read(tmp_path)
     assert record.read(tmp_path / "none") == {}
+
+
+def test_a_place_that_cannot_be_written_is_refused_before_the_training(write, tmp_path):
+    with pytest.raises(InputError, match="below: cannot be written"):
+        record.check_output(write("file", "x") / "below", model="model")
+    record.check_output(tmp_path / "new" / "out", model="model")
+    assert list((tmp_path / "new").iterdir()) == []

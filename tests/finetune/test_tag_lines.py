@@ -57,6 +57,7 @@ def test_words_may_end_with_the_letter_o(write):
     [
         ("这是没有切分的一行文字，很长很长。 只有一个空格\n", "a:1: no tag in 2 columns: give a token"),
         ("他\t在 哈尔滨\n", "a:1: no tag in 3 columns"),
+        ("他去过很多很多好地方。\tgood\n", "a:1: no tag in 2 columns"),
         ("他 O\n在 B-LOC\n北 LOC\n", "a:3: tag 'LOC' is none of"),
     ],
 )
@@ -132,6 +133,7 @@ def test_spans_that_do_not_fit_are_refused(write, label, message):
         ("他 在 哪里\n好\n", ["他 在 哪里", "好"]),
         ('{"tokens": ["他", "在"]}\n', ["他在"]),
         ('{"text": "他在"}\n', ["他在"]),
+        ("text\tlabel\n" + "他去过很多很多好地方。\tgood\n" * 2, ["他去过很多很多好地方。"] * 2),
     ],
 )
 def test_inputs_are_texts_labelled_or_not(write, content, texts):
