@@ -91,7 +91,7 @@ def measure(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     head = cls.from_pretrained(encoder_folder(args, source, folder), **settings)
     examples = head.read(source, "data")[: args.examples]
     torch.manual_seed(0)
-    head.model = head._start(head.labels_of(examples)).to(args.device)
+    head.model = head.start(head.labels_of(examples)).to(args.device)
     features = head.features(examples)
     contenders: dict[str, Callable[[Any], Any]] = {
         "fit": lambda model: training.train(

@@ -184,7 +184,10 @@ def add_arguments(parser: argparse.ArgumentParser, cls: type[Settings], *, skip:
 def _flag_type(annotation: Any) -> type | None:
     if typing.get_origin(annotation) in (types.UnionType, typing.Union):
         inner = [part for part in typing.get_args(annotation) if part is not type(None)]
-        annotation = inner[0] if len(inner) == 1 else None
+        if len(inner) > 1:
+            # A number or a word such as `auto`: what it is, the model says.
+            return str if all(_flag_type(part) in (str, int, float) for part in inner) else None
+        annotation = inner[0]
     if typing.get_origin(annotation) is typing.Literal:
         return str
     if typing.get_origin(annotation) is typing.Annotated:
@@ -203,9 +206,15 @@ def positive(text: str) -> int:
 
 def from_arguments(cls: type[S], args: argparse.Namespace) -> S:
     """Merge the `--config` file, the flags that were given and the `--set` overrides into settings."""
+    values, where = given_arguments(cls, args)
+    return validate(cls, values, where=where)
+
+
+def given_arguments(cls: type[Settings], args: argparse.Namespace) -> tuple[dict[str, Any], str]:
+    """Return what file, flags and overrides say, not checked yet, and the place to name when it is wrong."""
     data = load_yaml(args.config) if args.config else {}
     where = args.config or "command line"
     flags = {name: value for name, value in vars(args).items() if name in cls.model_fields}
     if args.set:
         where += " with --set" if args.config else ""
-    return validate(cls, apply_overrides({**data, **flags}, args.set), where=where)
+    return apply_overrides({**data, **flags}, args.set), where

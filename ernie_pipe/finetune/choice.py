@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 
 OTHER_BLANK = "□"
 """What stands for the blanks of a passage that are not asked for."""
+Outputs = tuple[list[dict[str, Any]], int]
 
 
 class ChooserSettings(FinetuneSettings):
@@ -125,22 +126,26 @@ class Chooser(Head[Choice]):
 
         return ChoiceCollator(self.tokenizer)
 
-    def _start(self, labels: list[str]) -> Any:
+    def start(self, labels: list[str]) -> Any:
+        """Return the model that training begins with, deaf to padded choices."""
         from ernie_pipe.finetune.choice_model import ignore_padding
 
-        return ignore_padding(super()._start(labels))
+        return ignore_padding(super().start(labels))
 
-    def score(self, examples: Sequence[Choice]) -> Metrics:
+    def outputs(self, examples: Sequence[Choice]) -> Outputs:
+        """Return the answer to each question as `predict` gives it, and how many contexts were cut."""
+        return self._answers(examples)
+
+    def score(self, examples: Sequence[Choice], outputs: Outputs) -> Metrics:
         """Return accuracy, what guessing would have, and how many contexts were cut."""
-        answers, cut = self._answers(examples)
+        answers, cut = outputs
         right = [answer["index"] == example.answer for answer, example in zip(answers, examples, strict=True)]
         chance = float(np.mean([1 / len(example.choices) for example in examples]))
         return {"accuracy": float(np.mean(right)), "chance": chance, "cut": cut, "examples": len(examples)}
 
-    def report(self, examples: Sequence[Choice]) -> report.Report:
+    def report(self, examples: Sequence[Choice], outputs: Outputs) -> report.Report:
         """Return accuracy with its interval, and the wrong answers, those that thought least of the right one first."""
-        answers, _ = self._answers(examples)
-        pairs = list(zip(examples, answers, strict=True))
+        pairs = list(zip(examples, outputs[0], strict=True))
         right = [float(answer["index"] == example.answer) for example, answer in pairs]
         errors = [
             {
@@ -186,7 +191,7 @@ class Chooser(Head[Choice]):
         """Return id and question alone."""
         return {"id": item.id, "question": item.question}
 
-    def _answers(self, examples: Sequence[Choice]) -> tuple[list[dict[str, Any]], int]:
+    def _answers(self, examples: Sequence[Choice]) -> Outputs:
         from ernie_pipe.finetune import inference
         from ernie_pipe.finetune.choice_model import OneByOne
 

@@ -1,9 +1,10 @@
 """Classification of single texts: one class, several, or a number, by `AutoModelForSequenceClassification`."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
-from ernie_pipe.finetune.data import Columns, LabelledText, Source, read_classification
+from ernie_pipe.finetune.data import Columns, LabelledText, Source, read_classification, read_texts
 from ernie_pipe.finetune.sequence import SequenceHead, SequenceSettings
 
 
@@ -30,11 +31,11 @@ class Classifier(SequenceHead[LabelledText]):
         """Return `input_ids` of each text, and how many texts were cut."""
         from ernie_pipe.finetune import encoder
 
-        before, after = encoder.special_ids(self.tokenizer)
-        capacity = self.settings.max_tokens - len(before) - len(after)
-        tokens = encoder.encode(self.tokenizer, items)
-        longer = sum(len(item.ids) > capacity for item in tokens)
-        return [{"input_ids": [*before, *item.ids[:capacity], *after]} for item in tokens], longer
+        return encoder.single_inputs(self.tokenizer, items, self.settings.max_tokens)
+
+    def read_inputs(self, path: str | Path) -> list[str]:
+        """Return the texts of a file, empty ones too."""
+        return read_texts(path, self.settings.text_column)
 
     def predict(self, texts: Sequence[str]) -> list[dict[str, Any]]:
         """Return `{"label", "score"}` for each text: a class and its probability, or `score` and the number.

@@ -12,11 +12,15 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from ernie_pipe.config import add_arguments, from_arguments
+from ernie_pipe.config import add_arguments, from_arguments, given_arguments, validate
 from ernie_pipe.errors import InputError
 from ernie_pipe.finetune import HEADS, head_class, metrics, record, report
+from ernie_pipe.finetune.settings import FinetuneSettings
 
 log = logging.getLogger(__name__)
+
+Flags = dict[str, dict[str, Any]]
+"""Flags of a command, and what argparse is told of each."""
 
 
 def finetune(argv: list[str]) -> int:
@@ -65,36 +69,101 @@ def _report(result: metrics.Metrics) -> str:
 
 
 def evaluate(argv: list[str]) -> int:
-    """Print the scores of a fine-tuned folder on labelled data."""
-    parser = argparse.ArgumentParser(prog="ernie-pipe evaluate", description="Score a fine-tuned model.")
-    parser.add_argument("--model", required=True, metavar="DIR", help="folder written by finetune")
-    parser.add_argument("--data", required=True, metavar="FILE", help="labelled data")
-    args = parser.parse_args(argv)
-    speak()
-    head = open_head(args.model)
+    """Print the scores of a fine-tuned folder on labelled data, and write them with their report."""
+    flags: Flags = {
+        "--data": {"required": True, "metavar": "FILE", "help": "labelled data"},
+        "--output": {"metavar": "FILE", "help": "JSON to write: scores, report, settings, the data's fingerprint"},
+    }
+    args, head = _opened("evaluate", "Score a fine-tuned model.", flags, argv)
+    if args.output:
+        check_file(args.output, args.data)
     result = head.evaluate(args.data)
     print(metrics.table({"all": result, **result.get("per_type", {})}))
     print("".join(f"{report.render(name, data)}\n" for name, data in head.reports.items() if data), end="")
+    if args.output:
+        target = Path(args.output)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        report.write_json(target, _evaluation(args.model, head, result))
+        print(f"scores: {args.output}")
     return 0
+
+
+def _evaluation(folder: str, head: Any, result: metrics.Metrics) -> dict[str, Any]:
+    return {
+        "model": folder,
+        "task": head.task,
+        "data": head.data["data"],
+        "settings": {name: getattr(head.settings, name) for name in head.settings.after_training},
+        "chosen": head.chosen,
+        "metrics": result,
+        "report": head.reports["data"],
+        "versions": record.versions(),
+    }
 
 
 def predict(argv: list[str]) -> int:
     """Write the answers of a fine-tuned folder as jsonl, one line a text."""
-    parser = argparse.ArgumentParser(prog="ernie-pipe predict", description="Answer for every text of a file.")
-    parser.add_argument("--model", required=True, metavar="DIR", help="folder written by finetune")
-    parser.add_argument("--input", required=True, metavar="FILE", help="one text a line, or TSV, CSV, jsonl")
-    parser.add_argument("--output", required=True, metavar="FILE", help="jsonl to write")
-    args = parser.parse_args(argv)
-    speak()
-    head = open_head(args.model)
+    flags: Flags = {
+        "--input": {"required": True, "metavar": "FILE", "help": "one text a line, or TSV, CSV, jsonl"},
+        "--output": {"required": True, "metavar": "FILE", "help": "jsonl to write"},
+    }
+    args, head = _opened("predict", "Answer for every text of a file.", flags, argv)
+    check_file(args.output, args.input)
     rows = answered(head, head.read_inputs(args.input))
     write_jsonl(args.output, rows)
     print(f"{len(rows)} texts: {args.output}")
     return 0
 
 
-def open_head(folder: str | Path) -> Any:
-    """Return the fitted head of a folder, by its record or else by its architecture."""
+def _opened(name: str, about: str, flags: Flags, argv: list[str]) -> tuple[Any, Any]:
+    """Return the arguments of a command, and the head of `--model` under the settings they change.
+
+    Which settings there are is a matter of the head, so the folder is looked at first.
+    """
+    first = argparse.ArgumentParser(prog=f"ernie-pipe {name}", add_help=False)
+    first.add_argument("--model")
+    folder = first.parse_known_args(argv)[0].model
+    # A folder that is no model is an error, but not for who asks for help.
+    helped = {"-h", "--help"} & set(argv) and not (Path(folder or "") / "config.json").is_file()
+    cls = head_of(folder) if folder and not helped else None
+    known = cls.settings_class if cls else FinetuneSettings
+    parser = argparse.ArgumentParser(
+        prog=f"ernie-pipe {name}",
+        description=f"{about} Settings are those of the folder, but for what is given here.",
+        epilog="" if folder else "With --model, the help names the settings of its head too.",
+    )
+    parser.add_argument("--model", required=True, metavar="DIR", help="folder written by finetune")
+    for flag, options in flags.items():
+        parser.add_argument(flag, **options)
+    add_arguments(parser, known, skip=known.model_fields.keys() - set(known.after_training))
+    args, rest = parser.parse_known_args(argv)
+    unknown = [word.split("=")[0].removeprefix("--").removeprefix("no-") for word in rest if word.startswith("--")]
+    _refuse_trained(known, [name.replace("-", "_") for name in unknown], "command line")
+    if rest:
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    speak()
+    return args, open_head(args.model, **_changes(known, args))
+
+
+def _changes(known: type[FinetuneSettings], args: argparse.Namespace) -> dict[str, Any]:
+    values, where = given_arguments(known, args)
+    _refuse_trained(known, values, where)
+    validate(known, values, where=where)
+    # What a step was cut into in training must not hinder other batches here.
+    return {**values, "accumulate": 1} if values else {}
+
+
+def _refuse_trained(known: type[FinetuneSettings], names: Iterable[str], where: str) -> None:
+    for name in names:
+        if name in known.model_fields and name not in known.after_training:
+            raise InputError(
+                f"{where}: `{name}` is a matter of training, which is over: leave it out; what can be set now: "
+                f"{', '.join(known.after_training)}"
+            )
+
+
+def head_of(folder: str | Path) -> Any:
+    """Return the class of the fitted head of a folder, by its record or else by its architecture."""
     from ernie_pipe.finetune.encoder import load_config
 
     config = load_config(folder)
@@ -103,8 +172,25 @@ def open_head(folder: str | Path) -> Any:
     for known in HEADS:
         cls = head_class(known)
         if task == known or (task is None and any(name.endswith(cls.architecture) for name in names)):
-            return cls.from_pretrained(folder)
+            return cls
     raise InputError(f"{folder}: not fine-tuned for any of {', '.join(HEADS)}: run `ernie-pipe finetune` first")
+
+
+def open_head(folder: str | Path, **changes: Any) -> Any:
+    """Return the fitted head of a folder; `changes` are single settings."""
+    return head_of(folder).from_pretrained(folder, **changes)
+
+
+def check_file(path: str | Path, source: str | Path) -> None:
+    """Refuse a place where no file can be written, or where `source` stands; called before the work."""
+    target = Path(path)
+    if target.is_dir():
+        raise InputError(f"{path}: is a folder: give a file to write")
+    if target.resolve() == Path(source).resolve():
+        raise InputError(f"{path}: is what is read: give another file to write")
+    above = next((parent for parent in target.parents if parent.exists()), None)
+    if above is not None and not above.is_dir():
+        raise InputError(f"{path}: {above} is a file, not a folder: give another place")
 
 
 def answered(head: Any, items: Sequence[Any]) -> list[dict[str, Any]]:

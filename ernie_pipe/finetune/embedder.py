@@ -2,12 +2,11 @@
 
 import importlib.util
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any
 
 import numpy as np
-from pydantic import Field, model_validator
 
 from ernie_pipe.errors import InputError
 from ernie_pipe.finetune import embedder_metrics, record
@@ -22,37 +21,14 @@ from ernie_pipe.finetune.embedder_data import (
     read_sentences,
     targets,
 )
+from ernie_pipe.finetune.embedder_settings import EmbedderSettings
 from ernie_pipe.finetune.head import Head
 from ernie_pipe.finetune.metrics import Metrics
-from ernie_pipe.finetune.settings import FinetuneSettings
 
 log = logging.getLogger(__name__)
 
-CHUNK = 16_384
-"""Texts that are tokenized and computed at a time: what is held beside the vectors is small."""
-
-
-class EmbedderSettings(FinetuneSettings):
-    """The settings of `configs/finetune/embedder.yaml`."""
-
-    learning_rate: float = Field(2e-5, gt=0, description="peak learning rate of AdamW")
-    max_tokens: int = Field(128, ge=8, description="tokens in a sentence, with [CLS] and [SEP]")
-    objective: Literal["auto", "classification", "cosine", "cosent", "ranking", "triplet"] = Field(
-        "auto", description="what is learnt from the pairs; auto: by their labels, and said"
-    )
-    pooling: Literal["mean", "cls", "max"] = Field("mean", description="how the vectors of tokens become one")
-    scale: float = Field(20.0, gt=0, description="ranking and cosent: what cosines are multiplied by")
-    margin: float = Field(1.0, gt=0, description="how much nearer a triplet's positive has to be")
-    text_column: str = Field("", description="name of the first text's column, given with second_column")
-    second_column: str = Field("", description="name of the second text's column")
-    label_column: str = Field("", description="name of the label's column; empty: found by name")
-
-    @model_validator(mode="after")
-    def _no_classifier(self) -> Self:
-        for name in ("r_drop", "label_smoothing", "class_weights"):
-            if getattr(self, name):
-                raise ValueError(f"`{name}` is for heads that answer with a class, vectors are none: leave it out")
-        return self
+Outputs = tuple[list[np.ndarray], int]
+"""Vectors of each column of sentences, [N, H] each, and how many texts were cut."""
 
 
 class Embedder(Head[Sentences]):
@@ -76,9 +52,8 @@ class Embedder(Head[Sentences]):
 
         self._classes: list[str] = []
         self._objective: Objective = "cosine"
-        self._tuned_on: list[Sentences] | None = None
         if embedder_model.is_one(folder):
-            self.model = self._start([])
+            self.model = self.start([])
             self.model.to(encoder.device(self.settings.device))
             self._classes = record.read(folder).get("labels", [])
 
@@ -109,8 +84,11 @@ class Embedder(Head[Sentences]):
             raise InputError(f"{examples[0].where}: every label is `{labels[0]}`: give at least two classes")
         return labels
 
-    def _labels_for(self, examples: Sequence[Sentences]) -> list[str]:
-        self._classes = self.labels_of(examples)
+    def plan(self, sets: Mapping[str, Sequence[Sentences]]) -> list[str]:
+        """Decide the objective and the metric of dev, and return the classes, none for most objectives."""
+        if "dev" in sets:
+            self.dev_metric = embedder_metrics.MAIN[kind_of(sets["dev"])]
+        self._classes = self.labels_of(sets["train"])
         if self._classes:
             log.info("labels: %s", ", ".join(self._classes))
         return self._classes
@@ -119,16 +97,8 @@ class Embedder(Head[Sentences]):
         """Refuse data by which vectors cannot be judged; its kind need not be that of the training data."""
         check_scorable(examples)
 
-    def _train(self, seed: int, labels: list[str], sets: dict[str, list[Sentences]]) -> Metrics:
-        self._tuned_on = next((sets[name] for name in ("dev", "train") if _is_binary(sets.get(name))), None)
-        if "dev" in sets:
-            self.dev_metric = embedder_metrics.MAIN[kind_of(sets["dev"])]
-        found = super()._train(seed, labels, sets)
-        if self._tuned_on is not None and getattr(self.model.config, "finetune_threshold", None) is None:
-            self._choose_threshold()
-        return found
-
-    def _start(self, labels: list[str]) -> Any:
+    def start(self, labels: list[str]) -> Any:
+        """Return the model that training begins with."""
         from ernie_pipe.finetune import embedder_model
 
         task_id = self.settings.task_id
@@ -158,8 +128,11 @@ class Embedder(Head[Sentences]):
 
     def features(self, examples: Sequence[Sentences]) -> list[dict]:
         """Return `input_ids` [K][T] and the target of each example that the objective trains on."""
+        from ernie_pipe.finetune import encoder
+
         chosen = targets(self._objective, examples, self._classes)
-        inputs, longer = self._inputs([text for example, _ in chosen for text in example.texts])
+        texts = [text for example, _ in chosen for text in example.texts]
+        inputs, longer = encoder.single_inputs(self.tokenizer, texts, self.settings.max_tokens)
         self._tell(longer, len(inputs))
         size = len(chosen[0][0].texts)
         return [
@@ -176,16 +149,6 @@ class Embedder(Head[Sentences]):
         whole = self._objective == "classification"
         return partial(embedder_model.collate, pad=self.tokenizer.pad_token_id, whole=whole)
 
-    def _inputs(self, texts: Sequence[str]) -> tuple[list[dict], int]:
-        """Return `input_ids` of each text, and how many texts were cut."""
-        from ernie_pipe.finetune import encoder
-
-        before, after = encoder.special_ids(self.tokenizer)
-        capacity = self.settings.max_tokens - len(before) - len(after)
-        tokens = encoder.encode(self.tokenizer, texts)
-        longer = sum(len(item.ids) > capacity for item in tokens)
-        return [{"input_ids": [*before, *item.ids[:capacity], *after]} for item in tokens], longer
-
     def _tell(self, longer: int, count: int) -> None:
         if longer:
             log.warning("%d of %d texts are cut to %d tokens", longer, count, self.settings.max_tokens)
@@ -200,66 +163,62 @@ class Embedder(Head[Sentences]):
         return vectors
 
     def _encode(self, texts: Sequence[str]) -> tuple[np.ndarray, int]:
-        from ernie_pipe.finetune import embedder_model, inference
+        from ernie_pipe.finetune import embedder_model
 
         self.labels  # noqa: B018  refuses a model that has not been trained
         empty = next((i for i, text in enumerate(texts) if not text.strip()), None)
         if empty is not None:
             raise InputError(f"texts[{empty}]: empty: leave it out")
-        vectors = np.zeros((len(texts), self.model.get_embedding_dimension()), dtype=np.float32)
-        module: Any = embedder_model.Vectors(self.model)
-        cut = 0
-        for start in range(0, len(texts), CHUNK):
-            inputs, longer = self._inputs(texts[start : start + CHUNK])
-            cut += longer
-            size = self.settings.batch_size
-            found = inference.outputs(module, self.tokenizer, inputs, size, names=("vector",))
-            vectors[start : start + CHUNK] = [item["vector"] for item in found]
-        return vectors, cut
+        given = self.settings
+        return embedder_model.encode(self.model, self.tokenizer, texts, given.max_tokens, given.batch_size)
 
-    def score(self, examples: Sequence[Sentences]) -> Metrics:
+    def outputs(self, examples: Sequence[Sentences]) -> Outputs:
+        """Return the vectors of the first, second … sentences, and how many texts were cut."""
+        return self._columns(examples)
+
+    def choose(self, sets: Mapping[str, Sequence[Sentences]], outputs: Mapping[str, Outputs]) -> dict[str, Any]:
+        """Choose the cosine that parts 0 from 1 on dev, or on train where dev has no such labels.
+
+        It stands in the model's config, so that every copy of the folder has it.
+        """
+        if _is_binary(sets.get("dev")):
+            vectors, tuned_on = outputs["dev"][0], sets["dev"]
+        elif _is_binary(sets.get("train")):
+            vectors, tuned_on = self._columns(sets["train"])[0], sets["train"]
+        else:
+            return {}
+        self.model.config.finetune_threshold = embedder_metrics.best_threshold(vectors, tuned_on)
+        return {}
+
+    def score(self, examples: Sequence[Sentences], outputs: Outputs) -> Metrics:
         """Return Spearman and Pearson of cosines with grades; accuracy for 0 and 1; what ranks first for others.
 
         For 0 and 1 the threshold is the one that was best on dev (or on train, without such a dev set); a model that
         has none chooses one on this very data, and says so.
         """
-        judged, longer = self._judge(examples, aloud=True)
-        return {**judged.metrics, "examples": len(examples), "cut": longer}
+        judged = self._judge(examples, outputs, aloud=True)
+        return {**judged.metrics, "examples": len(examples), "cut": outputs[1]}
 
-    def report(self, examples: Sequence[Sentences]) -> Metrics:
+    def report(self, examples: Sequence[Sentences], outputs: Outputs) -> Metrics:
         """Return intervals and the worst errors."""
-        judged, _ = self._judge(examples)
-        return judged.report(examples, seed=self.settings.seed)
+        return self._judge(examples, outputs).report(examples, seed=self.settings.seed)
 
-    def _judge(self, examples: Sequence[Sentences], *, aloud: bool = False) -> tuple[embedder_metrics.Judged, int]:
-        vectors, longer = self._columns(examples)
-        threshold = self._threshold(vectors, examples, aloud) if kind_of(examples) == "binary" else None
-        return embedder_metrics.judge(vectors, examples, threshold), longer
+    def _judge(
+        self, examples: Sequence[Sentences], outputs: Outputs, *, aloud: bool = False
+    ) -> embedder_metrics.Judged:
+        threshold = getattr(self.model.config, "finetune_threshold", None)
+        if threshold is None and kind_of(examples) == "binary":
+            threshold = embedder_metrics.best_threshold(outputs[0], examples)
+            if aloud:
+                log.warning("no threshold was chosen before: %.4f is the best on these very pairs", threshold)
+        return embedder_metrics.judge(outputs[0], examples, threshold)
 
-    def _columns(self, examples: Sequence[Sentences]) -> tuple[list[np.ndarray], int]:
+    def _columns(self, examples: Sequence[Sentences]) -> Outputs:
         """Return the vectors of the first, second … sentences; each different sentence is computed once."""
         place = {text: i for i, text in enumerate(dict.fromkeys(text for item in examples for text in item.texts))}
         vectors, longer = self._encode(list(place))
         size = len(examples[0].texts)
         return [vectors[[place[item.texts[k]] for item in examples]] for k in range(size)], longer
-
-    def _threshold(self, vectors: Sequence[np.ndarray], examples: Sequence[Sentences], aloud: bool) -> float:
-        config = self.model.config
-        if examples is self._tuned_on:
-            config.finetune_threshold = embedder_metrics.best_threshold(vectors, examples)
-        elif getattr(config, "finetune_threshold", None) is None:
-            if self._tuned_on is None:
-                found = embedder_metrics.best_threshold(vectors, examples)
-                if aloud:
-                    log.warning("no threshold was chosen before: %.4f is the best on these very pairs", found)
-                return found
-            self._choose_threshold()
-        return float(config.finetune_threshold)
-
-    def _choose_threshold(self) -> None:
-        assert self._tuned_on is not None
-        vectors, _ = self._columns(self._tuned_on)
-        self.model.config.finetune_threshold = embedder_metrics.best_threshold(vectors, self._tuned_on)
 
     def fingerprint(self) -> str:
         """Return a hash of everything that decides a vector, by which an index knows its model."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ernie_pipe.errors import InputError
-from ernie_pipe.finetune import bootstrap, metrics, report
+from ernie_pipe.finetune import bootstrap, metrics, report, thresholds
 from ernie_pipe.finetune.embedder_data import Kind, Sentences, kind_of, likeness
 from ernie_pipe.finetune.metrics import Metrics
 
@@ -129,10 +129,7 @@ def best_threshold(vectors: Sequence[np.ndarray], examples: Sequence[Sentences])
     cosines, gold = cosines[order], gold[order]
     # A cut before place i misses the ones below it and takes the zeros from there on for ones.
     errors = np.concatenate([[0], np.cumsum(gold)]) + np.concatenate([np.cumsum(~gold[::-1])[::-1], [0]])
-    edges = np.concatenate([[cosines[0] - 1e-6], (cosines[:-1] + cosines[1:]) / 2, [cosines[-1] + 1e-6]])
-    # None goes between equal cosines.
-    errors[1:-1][cosines[:-1] == cosines[1:]] = len(gold) + 1
-    return float(edges[int(np.argmin(errors))])
+    return thresholds.best_cut(cosines, -errors, near=-2.0)
 
 
 def _retrieval(vectors: Sequence[np.ndarray], examples: Sequence[Sentences]) -> Judged:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Transformer
@@ -20,10 +21,12 @@ from sentence_transformers.util import cos_sim
 from torch import Tensor, nn
 
 from ernie_pipe.errors import InputError
-from ernie_pipe.finetune import encoder
+from ernie_pipe.finetune import encoder, inference
 
 log = logging.getLogger(__name__)
 
+CHUNK = 16_384
+"""Texts that are tokenized and computed at a time: what is held beside the vectors is small."""
 CARD = """---
 library_name: sentence-transformers
 pipeline_tag: sentence-similarity
@@ -102,6 +105,21 @@ class Vectors(nn.Module):
         """Return `vector` [B, H], of length 1, for token ids [B, T]."""
         features = {"input_ids": input_ids, "attention_mask": attention_mask}
         return {"vector": nn.functional.normalize(self.sentences(features)["sentence_embedding"].float(), dim=-1)}
+
+
+def encode(
+    sentences: SentenceTransformer, tokenizer: Any, texts: Sequence[str], limit: int, batch_size: int
+) -> tuple[np.ndarray, int]:
+    """Return the vectors of texts [texts, H], float32 of length 1, and how many texts were cut to `limit` tokens."""
+    module: Any = Vectors(sentences)
+    vectors = np.zeros((len(texts), sentences.get_embedding_dimension() or 0), dtype=np.float32)
+    cut = 0
+    for start in range(0, len(texts), CHUNK):
+        inputs, longer = encoder.single_inputs(tokenizer, texts[start : start + CHUNK], limit)
+        cut += longer
+        found = inference.outputs(module, tokenizer, inputs, batch_size, names=("vector",))
+        vectors[start : start + CHUNK] = [item["vector"] for item in found]
+    return vectors, cut
 
 
 class Siamese(nn.Module):

@@ -9,7 +9,9 @@ from typing import Any
 
 import torch
 import transformers
+from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedConfig, PreTrainedModel
+from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING
 from transformers.utils import logging as transformers_logging
 
 from ernie_pipe.errors import InputError
@@ -46,12 +48,17 @@ def quiet() -> Iterator[None]:
 
 
 def load_config(folder: str | Path) -> PreTrainedConfig:
-    """Return the config of a transformers folder; `InputError` when it is none."""
+    """Return the config of a transformers folder; `InputError` when it is none, or of a decoder."""
     if not (Path(folder) / "config.json").is_file():
         raise InputError(
             f"{folder}: no config.json: give a transformers folder, for example one written by `ernie-pipe export`"
         )
-    return _checked(AutoConfig.from_pretrained, folder)
+    config = _checked(AutoConfig.from_pretrained, folder)
+    if config.is_encoder_decoder or type(config) not in MODEL_FOR_MASKED_LM_MAPPING:
+        raise InputError(
+            f"{folder}: a {config.model_type} is no encoder: give a folder of BERT's, ERNIE's or RoBERTa's kind"
+        )
+    return config
 
 
 def load_tokenizer(folder: str | Path) -> Any:
@@ -59,15 +66,28 @@ def load_tokenizer(folder: str | Path) -> Any:
     tokenizer = _checked(AutoTokenizer.from_pretrained, folder, split_special_tokens=True)
     if not tokenizer.is_fast or len(tokenizer) <= len(tokenizer.all_special_ids):
         raise InputError(f"{folder}: no usable tokenizer: add its tokenizer.json or vocab.txt")
+    rows, ids = getattr(load_config(folder), "vocab_size", None), max(tokenizer.get_vocab().values())
+    if rows is not None and ids >= rows:
+        raise InputError(
+            f"{folder}: the tokenizer has ids to {ids}, the model rows for {rows}: it is another model's, or words "
+            "were added to it alone"
+        )
     tokenizer.padding_side = "right"
     return tokenizer
+
+
+def match_segments(tokenizer: Any, config: PreTrainedConfig) -> None:
+    """Keep a BERT tokenizer from asking for a second segment where the model, a RoBERTa, has one alone."""
+    if getattr(config, "type_vocab_size", 2) < 2:
+        names = [name for name in tokenizer.model_input_names if name != "token_type_ids"]
+        tokenizer.model_input_names = tokenizer.init_kwargs["model_input_names"] = names
 
 
 def _checked(load: Any, folder: str | Path, **kwargs: Any) -> Any:
     try:
         with quiet():
             return load(str(folder), local_files_only=True, trust_remote_code=False, **kwargs)
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise InputError(f"{folder}: not loadable: {' '.join(str(error).split())[:300]}") from None
 
 
@@ -111,6 +131,15 @@ def special_ids(tokenizer: Any) -> tuple[list[int], list[int]]:
     """Return the ids that go before and after a single sequence: [CLS] and [SEP]."""
     first, *rest = tokenizer("")["input_ids"]
     return [first], rest
+
+
+def single_inputs(tokenizer: Any, texts: Sequence[str], limit: int) -> tuple[list[dict], int]:
+    """Return `input_ids` of each text, cut at its end to `limit` tokens in all, and how many texts were cut."""
+    before, after = special_ids(tokenizer)
+    capacity = limit - len(before) - len(after)
+    tokens = encode(tokenizer, texts)
+    longer = sum(len(item.ids) > capacity for item in tokens)
+    return [{"input_ids": [*before, *item.ids[:capacity], *after]} for item in tokens], longer
 
 
 def device(choice: str) -> torch.device:

@@ -6,13 +6,13 @@ A head says what it reads, which features it trains on, how it answers and how a
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar
 
 from ernie_pipe.config import validate
 from ernie_pipe.errors import InputError
-from ernie_pipe.finetune import metrics, record, report, tuning
+from ernie_pipe.finetune import fitting, record, saving
 from ernie_pipe.finetune.data import Source, read_texts
 from ernie_pipe.finetune.metrics import Metrics
 from ernie_pipe.finetune.settings import FinetuneSettings
@@ -45,6 +45,8 @@ class Head(ABC, Generic[E]):
     settings_class: ClassVar[type[FinetuneSettings]]
     dev_metric: str
     """The metric by which epochs and seeds are compared."""
+    unchosen: ClassVar[Mapping[str, float]] = {}
+    """The settings that may be `auto`, chosen on dev, each with its value where dev cannot tell."""
 
     def __init__(self, folder: str | Path, settings: FinetuneSettings) -> None:
         from ernie_pipe.finetune import encoder, layers
@@ -58,9 +60,11 @@ class Head(ABC, Generic[E]):
         self.settings: Any = settings.model_copy(update={"max_tokens": limit})
         self.tokenizer = encoder.load_tokenizer(folder)
         self.tokenizer.model_max_length = limit
+        encoder.match_segments(self.tokenizer, config)
         self.metrics: Metrics = {}
         self.reports: dict[str, Metrics] = {}
         self.data: dict[str, Any] = {}
+        self.chosen: dict[str, float] = before.get("chosen", {}) if before.get("task") == self.task else {}
         self.model: Any = None
         self._fitted: list[str] = []
         if before.get("task", self.task) != self.task:
@@ -117,8 +121,12 @@ class Head(ABC, Generic[E]):
         """Return the function that pads features to a batch."""
 
     @abstractmethod
-    def score(self, examples: Sequence[E]) -> Metrics:
-        """Return the metrics of the model's answers."""
+    def outputs(self, examples: Sequence[E]) -> Any:
+        """Return what `score`, `report` and `choose` go by: one pass of the model."""
+
+    @abstractmethod
+    def score(self, examples: Sequence[E], outputs: Any) -> Metrics:
+        """Return the metrics of the model's answers, given its `outputs` for these examples."""
 
     @abstractmethod
     def predict(self, texts: Sequence[Any]) -> list:
@@ -128,9 +136,21 @@ class Head(ABC, Generic[E]):
     def row(self, item: Any, answer: Any) -> dict[str, Any]:
         """Return the line of `ernie-pipe predict` for an input and its answer."""
 
-    def report(self, examples: Sequence[E]) -> Metrics:
+    def report(self, examples: Sequence[E], outputs: Any) -> Metrics:
         """Return what `ernie_pipe.finetune.report` writes and prints for these examples; empty: no report."""
         return {}
+
+    def choose(self, sets: Mapping[str, Sequence[E]], outputs: Mapping[str, Any]) -> dict[str, float | None]:
+        """Choose by dev, where there is one, what is `auto` in the settings; None: dev cannot tell, or is missing.
+
+        `sets` holds dev alone after each epoch, all sets at the end; `outputs` those of all but train.
+        """
+        return {}
+
+    def setting(self, name: str) -> float:
+        """Return a setting of `unchosen`: as given, or as chosen where it is `auto`."""
+        given = getattr(self.settings, name)
+        return self.chosen.get(name, self.unchosen[name]) if given == "auto" else given
 
     def empty_row(self, item: Any) -> dict[str, Any]:
         """Return the line of `ernie-pipe predict` for an input that holds nothing to answer for."""
@@ -159,75 +179,20 @@ class Head(ABC, Generic[E]):
         With `search`, so many trials choose settings by dev before, see `ernie_pipe.finetune.tuning`.
         All data is read and checked before anything is trained.
         """
-        if seeds < 1:
-            raise InputError(f"seeds {seeds}: train at least one")
-        tuning.check(search, dev=dev is not None)
-        if self.settings.early_stop and dev is None:
-            log.warning("early_stop: without a dev set every epoch is trained, and the last is kept")
         sources = {"train": train, "dev": dev, "test": test}
         given = {name: source for name, source in sources.items() if source is not None}
-        sets = {name: self.read(source, name) for name, source in given.items()}
-        labels = self._labels_for(sets["train"])
-        for name in list(sets)[1:]:
-            self.check(sets[name], labels)
-            _tell_common(name, sets[name], sets["train"])
-        self.data = {name: record.fingerprint(given[name], sets[name]) for name in sets}
-        found = {"search": self._search(search, labels, sets)} if search else {}
-        runs, best = [], None
-        for seed in range(self.settings.seed, self.settings.seed + seeds):
-            run = self._train(seed, labels, sets)
-            runs.append(run)
-            if best is None or self._compared(run) > self._compared(best[0]):
-                best = run, self.model
-        assert best is not None
-        kept, self.model = best
-        self.metrics = {**kept, **self._over_seeds(runs), **found}
-        self.reports = {name: self.report(examples) for name, examples in sets.items() if name != "train"}
-        return self.metrics
+        return fitting.fit(self, given, seeds=seeds, search=search)
 
-    def _search(self, trials: int, labels: list[str], sets: dict[str, list[E]]) -> Metrics:
-        """Take over the settings that do best on dev, and return the record of all that were tried."""
-        before, seen = self.settings, {name: sets[name] for name in ("train", "dev")}
-
-        def run(settings: FinetuneSettings) -> float:
-            self.settings = settings
-            return self._compared(self._train(settings.seed, labels, seen))
-
-        try:
-            self.settings, found = tuning.search(before, trials, run)
-        except BaseException:
-            self.settings = before
-            raise
-        return found
-
-    def _labels_for(self, examples: Sequence[E]) -> list[str]:
-        """Keep a fitted head whose labels cover the data; else plan a new one."""
-        wanted = self.labels_of(examples)
+    def plan(self, sets: Mapping[str, Sequence[E]]) -> list[str]:
+        """Return the labels to train for: those of a fitted head where they cover the data, else new ones."""
+        wanted = self.labels_of(sets["train"])
         if set(wanted) <= set(self._fitted):
             wanted = self._fitted
         log.info("labels: %s", ", ".join(wanted))
         return wanted
 
-    def _train(self, seed: int, labels: list[str], sets: dict[str, list[E]]) -> Metrics:
-        import transformers
-
-        from ernie_pipe.finetune import training
-
-        transformers.set_seed(seed)
-        self.model = self._start(labels)
-        log.info("seed %d: %d examples, %d epochs at most", seed, len(sets["train"]), self.settings.epochs)
-        epoch = training.train(
-            self.trained(),
-            self.features(sets["train"]),
-            collator=self.collator(),
-            settings=self.settings,
-            seed=seed,
-            score=(lambda: self.score(sets["dev"])[self.dev_metric]) if "dev" in sets else None,
-        )
-        scores = {name: self.score(examples) for name, examples in sets.items() if name != "train"}
-        return {"seed": seed, "epoch": epoch, **scores}
-
-    def _start(self, labels: list[str]) -> Any:
+    def start(self, labels: list[str]) -> Any:
+        """Return the model that training begins with."""
         from ernie_pipe.finetune import encoder
 
         if labels != self._fitted:
@@ -240,25 +205,15 @@ class Head(ABC, Generic[E]):
         """Return the module to train: the model, or what holds it under a loss of the head's own."""
         return self.model
 
-    def _compared(self, run: Metrics) -> float:
-        return run["dev"][self.dev_metric] if "dev" in run else 0.0
-
-    def _over_seeds(self, runs: list[Metrics]) -> Metrics:
-        if len(runs) == 1:
-            return {}
-        result: Metrics = {"runs": runs}
-        for name in ("dev", "test"):
-            if name in runs[0]:
-                result[name] = metrics.mean_and_deviation([run[name] for run in runs])
-        return {"seeds": result}
-
     def evaluate(self, data: Source) -> Metrics:
         """Return the metrics on a file, a list of dicts or a Dataset; its report is in `reports["data"]`."""
         labels = self.labels
         examples = self.read(data, "data")
         self.check(examples, labels)
-        self.reports["data"] = self.report(examples)
-        return self.score(examples)
+        self.data["data"] = record.fingerprint(data, examples)
+        outputs = self.outputs(examples)
+        self.reports["data"] = self.report(examples, outputs)
+        return self.score(examples, outputs)
 
     def _checked_texts(self, texts: Sequence[str]) -> list[str]:
         if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
@@ -267,41 +222,4 @@ class Head(ABC, Generic[E]):
 
     def save(self, folder: str | Path, *, command: str | None = None) -> None:
         """Write a stock transformers folder and `ernie_pipe.json`; an earlier result there is replaced."""
-        from ernie_pipe.finetune import encoder
-
-        data = {
-            "task": self.task,
-            "labels": self.labels,
-            "metrics": {name: self.metrics[name] for name in ("dev", "test") if name in self.metrics},
-            "kept": {name: self.metrics[name] for name in ("seed", "epoch") if name in self.metrics},
-            "seeds": self.metrics.get("seeds", {}),
-            "search": self.metrics.get("search", {}),
-            "settings": self.settings.model_dump(),
-            "task_id": getattr(self.model.config, "finetune_task_id", 0),
-            "model": str(self.folder),
-            "chain": self.chain,
-            "data": self.data,
-            "command": command,
-            "versions": record.versions(),
-        }
-
-        def fill(draft: Path) -> None:
-            with encoder.quiet():
-                self.model.save_pretrained(draft)
-                self.tokenizer.save_pretrained(draft)
-            report.write(draft, {name: self.reports[name] for name in self.metrics if name in self.reports})
-
-        record.write_folder(folder, fill, data)
-
-
-def _tell_common(name: str, examples: Sequence[Example], train: Sequence[Example]) -> None:
-    known = {example.text for example in train}
-    common = [example.where for example in examples if example.text in known]
-    if common:
-        log.warning(
-            "%s: %d of %d texts stand in the training data too, first at %s: its scores flatter",
-            name,
-            len(common),
-            len(examples),
-            common[0],
-        )
+        saving.save(self, folder, command)

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import Field
 
@@ -23,6 +23,7 @@ class PairSettings(SequenceSettings):
 
     second_column: str = Field("", description="name of the second text's column, given with text_column")
     swap: bool = Field(False, description="train on each pair in both orders; not where the order means something")
+    after_training: ClassVar = (*SequenceSettings.after_training, "second_column")
 
 
 class PairClassifier(SequenceHead[LabelledPair]):

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from ernie_pipe.errors import InputError
-from ernie_pipe.finetune import bootstrap, metrics, report
+from ernie_pipe.finetune import bootstrap, metrics, report, thresholds
 from ernie_pipe.finetune.data import Label, is_number
 
 Problem = Literal["single", "multi", "regression"]
@@ -139,6 +139,10 @@ class Judged:
         if self.problem == "single":
             return self.rows.argmax(axis=1)
         return probabilities(self.rows, "multi") >= self.threshold if self.problem == "multi" else self.rows[:, 0]
+
+    def best_threshold(self) -> float | None:
+        """The threshold of the best micro F1 of sets of labels; None where no example has a label."""
+        return thresholds.of_labels(probabilities(self.rows, "multi"), self.targets)
 
     @property
     def gold(self) -> list[Any]:

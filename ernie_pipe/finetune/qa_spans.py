@@ -50,20 +50,51 @@ def inside(span: tuple[int, int] | None, window: Window) -> tuple[int, int]:
     return span[0] - window.start + window.shift, span[1] - window.start + window.shift
 
 
-def decode(
-    context: str,
-    tokens: "Tokens",
-    pieces: Sequence[Scored],
-    *,
-    longest: int,
-    n_best: int,
-    null_threshold: float | None = None,
-) -> dict[str, Any]:
-    """Return the answer of one question from its scored windows.
+@dataclass(frozen=True)
+class Ranked:
+    """The best spans of a question, best first: characters and sum of logits each; and what else could be said.
 
-    `longest` is in tokens; with `null_threshold` the answer may be empty, when it is by more than this ahead of the
-    best span in logits.
+    `null` is the score of the empty answer, None without windows; `total` is the logarithm of the sum of exp(score)
+    over all spans that could be given.
     """
+
+    context: str
+    spans: list[tuple[tuple[int, int], float]]
+    null: float | None
+    total: float
+
+    @property
+    def text(self) -> str:
+        """The best span's text, empty where there is no span at all."""
+        return self.context[slice(*self.spans[0][0])] if self.spans else ""
+
+    @property
+    def margin(self) -> float | None:
+        """By how many logits the empty answer is ahead of the best span; None where one of them is missing."""
+        return self.null - self.spans[0][1] if self.null is not None and self.spans else None
+
+    def answer(self, n_best: int, null_threshold: float | None) -> dict[str, Any]:
+        """Return the answer and the `n_best` best; with `null_threshold`, in logits, it may be empty.
+
+        It is when the empty answer is by more than this ahead of the best span, or there is no span.
+        """
+        listed, total = list(self.spans), self.total
+        if null_threshold is not None and self.null is not None:
+            margin, null = self.margin, self.null
+            wins = margin is None or margin > null_threshold
+            behind = next((i for i, (_, score) in enumerate(listed) if score < null), len(listed))
+            listed.insert(0 if wins else max(1, behind), ((0, 0), null))
+            total = log_sum(np.array([total, null]))
+        found = [self._given(place, float(np.exp(score - total))) for place, score in listed[:n_best]]
+        return {**(found[0] if found else self._given((0, 0), 0.0)), "nbest": found}
+
+    def _given(self, place: tuple[int, int], score: float) -> dict[str, Any]:
+        start, end = place
+        return {"answer": self.context[start:end], "start": start, "end": end, "score": min(1.0, score)}
+
+
+def rank(context: str, tokens: "Tokens", pieces: Sequence[Scored], *, longest: int, n_best: int) -> Ranked:
+    """Return the `n_best` best spans of at most `longest` tokens over the scored windows of one question."""
     best: dict[tuple[int, int], float] = {}
     sums = []
     begins = np.array(tokens.leading, dtype=bool)
@@ -77,18 +108,6 @@ def decode(
             place = tokens.offsets[window.start + first][0], tokens.offsets[window.start + last][1]
             best[place] = max(best.get(place, score), score)
     ranked = sorted(best.items(), key=lambda item: (-item[1], item[0]))
-    if null_threshold is not None and pieces:
-        # The window that is least sure that it holds no answer speaks for the whole context.
-        null = min(float(starts[0] + ends[0]) for _, starts, ends in pieces)
-        sums.append(null)
-        wins = not ranked or null - ranked[0][1] > null_threshold
-        behind = next((i for i, (_, score) in enumerate(ranked) if score < null), len(ranked))
-        ranked.insert(0 if wins else max(1, behind), ((0, 0), null))
-    total = log_sum(np.array(sums))
-    listed = [_answer_of(context, place, float(np.exp(score - total))) for place, score in ranked[:n_best]]
-    return {**(listed[0] if listed else _answer_of(context, (0, 0), 0.0)), "nbest": listed}
-
-
-def _answer_of(context: str, place: tuple[int, int], score: float) -> dict[str, Any]:
-    start, end = place
-    return {"answer": context[start:end], "start": start, "end": end, "score": min(1.0, score)}
+    # The window that is least sure that it holds no answer speaks for the whole context.
+    null = min((float(starts[0] + ends[0]) for _, starts, ends in pieces), default=None)
+    return Ranked(context, ranked[:n_best], null, log_sum(np.array(sums)))

@@ -5,26 +5,30 @@ Input is `[CLS] question [SEP] context [SEP]`. Characters and tokens meet by off
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import Field
+import numpy as np
+from pydantic import BeforeValidator, Field
 
 from ernie_pipe.errors import InputError
-from ernie_pipe.finetune import bootstrap, cmrc, report, windows
+from ernie_pipe.finetune import bootstrap, cmrc, report, thresholds, windows
 from ernie_pipe.finetune.data import Source
 from ernie_pipe.finetune.head import Head
 from ernie_pipe.finetune.metrics import Metrics
 from ernie_pipe.finetune.pair_inputs import PairForm
 from ernie_pipe.finetune.qa_files import Question, read_question_inputs, read_questions
-from ernie_pipe.finetune.qa_spans import Scored, Window, decode, inside, is_exact, token_span
-from ernie_pipe.finetune.settings import FinetuneSettings
+from ernie_pipe.finetune.qa_spans import Ranked, Scored, Window, inside, is_exact, rank, token_span
+from ernie_pipe.finetune.settings import FinetuneSettings, number_or_auto
 
 if TYPE_CHECKING:
     from ernie_pipe.finetune.encoder import Tokens
 
 log = logging.getLogger(__name__)
+
+
+NullThreshold = Annotated[float | Literal["auto"], BeforeValidator(number_or_auto)]
 
 
 class ReaderSettings(FinetuneSettings):
@@ -38,8 +42,14 @@ class ReaderSettings(FinetuneSettings):
     max_answer: int = Field(96, ge=1, description="tokens in the longest answer that is given")
     n_best: int = Field(5, ge=1, description="answers to list for a question")
     unanswerable: bool = Field(False, description="a context may not answer its question: the answer may be empty")
-    null_threshold: float = Field(0.0, description="what the empty answer must be ahead of the best span, in logits")
+    null_threshold: NullThreshold = Field(
+        0.0, description="what the empty answer must be ahead of the best span, in logits; auto: chosen on dev"
+    )
     strict: bool = Field(False, description="stop at an answer that is not in its context")
+    after_training: ClassVar = (
+        *FinetuneSettings.after_training,
+        *("overlap", "max_question", "max_answer", "n_best", "unanswerable", "null_threshold", "strict"),
+    )
 
 
 class Reader(Head[Question]):
@@ -49,6 +59,7 @@ class Reader(Head[Question]):
     architecture = "ForQuestionAnswering"
     settings_class = ReaderSettings
     dev_metric = "f1"
+    unchosen: ClassVar = {"null_threshold": 0.0}
 
     def __init__(self, folder: str | Path, settings: FinetuneSettings) -> None:
         super().__init__(folder, settings)
@@ -133,13 +144,32 @@ class Reader(Head[Question]):
 
         return DataCollatorWithPadding(self.tokenizer)
 
-    def score(self, examples: Sequence[Question]) -> Metrics:
-        """Return exact match and F1 as CMRC2018 defines them (`ernie_pipe.finetune.cmrc`), in 0..1."""
-        return cmrc.reading(_texts(examples), [answer["answer"] for answer in self._answer(examples)])
+    def outputs(self, examples: Sequence[Question]) -> list[Ranked]:
+        """Return the best spans of each question, and the score of an empty answer beside them."""
+        return self._ranked(examples)
 
-    def report(self, examples: Sequence[Question]) -> report.Report:
+    def choose(self, sets: Mapping[str, Sequence[Question]], outputs: Mapping[str, Any]) -> dict[str, float | None]:
+        """Choose `null_threshold` where it is `auto`: that of the best F1 on dev."""
+        if not self.settings.unanswerable or self.settings.null_threshold != "auto":
+            return {}
+        if "dev" not in sets:
+            return {"null_threshold": None}
+        rows = zip(_texts(sets["dev"]), outputs["dev"], strict=True)
+        judged = [
+            (found.margin, cmrc.overlap(right, found.text), cmrc.overlap(right, ""))
+            for right, found in rows
+            if found.margin is not None
+        ]
+        columns = (np.array(column, dtype=float) for column in zip(*judged, strict=True))
+        return {"null_threshold": thresholds.of_empty_answers(*columns) if judged else None}
+
+    def score(self, examples: Sequence[Question], outputs: Sequence[Ranked]) -> Metrics:
+        """Return exact match and F1 as CMRC2018 defines them (`ernie_pipe.finetune.cmrc`), in 0..1."""
+        return cmrc.reading(_texts(examples), [answer["answer"] for answer in self._given(outputs)])
+
+    def report(self, examples: Sequence[Question], outputs: Sequence[Ranked]) -> report.Report:
         """Return scores with their intervals, and the answers of the least F1, the surest first."""
-        answers = self._answer(examples)
+        answers = self._given(outputs)
         em, f1 = cmrc.scores(_texts(examples), [answer["answer"] for answer in answers])
         errors = [
             {
@@ -166,7 +196,7 @@ class Reader(Head[Question]):
         that could be given (a softmax over the sums of both ends' logits, all windows together, the empty answer too
         where `unanswerable`). `nbest` lists answers in the same form, the best first.
         """
-        return self._answer([_checked(item, i) for i, item in enumerate(_listed(texts))])
+        return self._given(self._ranked([_checked(item, i) for i, item in enumerate(_listed(texts))]))
 
     def read_inputs(self, path: str | Path) -> list[Any]:
         """Return id, question and context of a file; its answers are not looked at."""
@@ -184,7 +214,11 @@ class Reader(Head[Question]):
         """Return id and question alone."""
         return {key: item[key] for key in ("id", "question") if key in item}
 
-    def _answer(self, items: Sequence[Question]) -> list[dict[str, Any]]:
+    def _given(self, ranked: Sequence[Ranked]) -> list[dict[str, Any]]:
+        null = self.setting("null_threshold") if self.settings.unanswerable else None
+        return [found.answer(self.settings.n_best, null) for found in ranked]
+
+    def _ranked(self, items: Sequence[Question]) -> list[Ranked]:
         from ernie_pipe.finetune import inference
 
         self.labels  # noqa: B018  (refuses a model that was not fitted)
@@ -200,11 +234,9 @@ class Reader(Head[Question]):
         empty = sum(not rows for rows in scores)
         if empty:
             log.warning("%d contexts have no tokens: their answers are empty", empty)
-        given = self.settings
-        options = {"longest": given.max_answer, "n_best": given.n_best}
-        options["null_threshold"] = given.null_threshold if given.unanswerable else None
+        limits = {"longest": self.settings.max_answer, "n_best": self.settings.n_best}
         rows = zip(items, tokens, scores, strict=True)
-        return [decode(item.context, context, pieces, **options) for item, context, pieces in rows]
+        return [rank(item.context, context, pieces, **limits) for item, context, pieces in rows]
 
 
 def _texts(examples: Sequence[Question]) -> list[list[str]]:

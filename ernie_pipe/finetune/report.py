@@ -46,8 +46,13 @@ def write(folder: Path, reports: Mapping[str, Report]) -> None:
     """Write the reports that are not empty to `report.json` in `folder`, by the name of their set."""
     given = {name: report for name, report in reports.items() if report}
     if given:
-        text = json.dumps(given, ensure_ascii=False, indent=1)
-        (folder / FILE).write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
+        write_json(folder / FILE, given)
+
+
+def write_json(path: Path, data: Mapping[str, Any]) -> None:
+    """Write JSON to read by eye too; a lone surrogate becomes its JSON escape."""
+    text = json.dumps(data, ensure_ascii=False, indent=1)
+    path.write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
 
 
 def render(name: str, report: Report) -> str:

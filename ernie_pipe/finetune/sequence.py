@@ -9,21 +9,31 @@ Shapes: `N` examples, `L` labels.
 
 import logging
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, Protocol, TypeVar
 
 import numpy as np
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from ernie_pipe.errors import InputError
 from ernie_pipe.finetune import metrics, problems, report
 from ernie_pipe.finetune.data import Columns, Label, Source, check_labels, label_order
 from ernie_pipe.finetune.head import Head
 from ernie_pipe.finetune.problems import Problem
-from ernie_pipe.finetune.settings import FinetuneSettings
+from ernie_pipe.finetune.settings import FinetuneSettings, number_or_auto
 
 log = logging.getLogger(__name__)
+
+
+def _threshold(value: Any) -> float | str:
+    found = number_or_auto(value)
+    if isinstance(found, float) and not 0 < found < 1:
+        raise ValueError(f"{found:g} is no probability above 0 and below 1")
+    return found
+
+
+Threshold = Annotated[float | Literal["auto"], BeforeValidator(_threshold)]
 
 
 class SequenceSettings(FinetuneSettings):
@@ -32,10 +42,19 @@ class SequenceSettings(FinetuneSettings):
     problem: Literal["auto", "single", "multi", "regression"] = Field(
         "auto", description="one class a text, several, or a number; auto: what the labels look like"
     )
-    threshold: float = Field(0.5, gt=0, lt=1, description="multi: the probability from which on a label is given")
+    threshold: Threshold = Field(
+        0.5, description="multi: the probability from which on a label is given; auto: chosen on dev"
+    )
     label_separator: str = Field("|", min_length=1, description="multi: what stands between labels in a table's cell")
     text_column: str = Field("", description="name of the text's column; empty: found by name")
     label_column: str = Field("", description="name of the label's column; empty: found by name")
+    after_training: ClassVar = (
+        *FinetuneSettings.after_training,
+        "threshold",
+        "label_separator",
+        "text_column",
+        "label_column",
+    )
 
 
 class Labelled(Protocol):
@@ -55,6 +74,8 @@ class Labelled(Protocol):
 
 
 E = TypeVar("E", bound=Labelled)
+Outputs = tuple[np.ndarray, int]
+"""Logits [N, L], and how many inputs were cut."""
 
 
 class SequenceHead(Head[E]):
@@ -67,6 +88,7 @@ class SequenceHead(Head[E]):
     """What inputs are called in messages."""
     problem: Problem = "single"
     """What the model solves: as its folder says, or as the data it was fitted to asks."""
+    unchosen: ClassVar = {"threshold": 0.5}
     _mean = 0.0
 
     def __init__(self, folder: str | Path, settings: FinetuneSettings) -> None:
@@ -133,11 +155,12 @@ class SequenceHead(Head[E]):
     def _names(self, value: Any) -> Sequence[str]:
         return [value] if self.problem == "single" else value
 
-    def _start(self, labels: list[str]) -> Any:
+    def start(self, labels: list[str]) -> Any:
+        """Return the model that training begins with; a new regression's output starts at the mean."""
         import torch
 
         fresh = labels != self._fitted
-        model = super()._start(labels)
+        model = super().start(labels)
         model.config.problem_type = problems.PROBLEM_TYPES[self.problem]
         if fresh and self.problem == "regression":
             # From the mean on, the encoder has nothing to learn of where the scale lies.
@@ -167,7 +190,7 @@ class SequenceHead(Head[E]):
 
         return DataCollatorWithPadding(self.tokenizer)
 
-    def _logits(self, items: Sequence[Any]) -> tuple[np.ndarray, int]:
+    def _logits(self, items: Sequence[Any]) -> Outputs:
         """Return [N, L] of the inputs, and how many were cut."""
         from ernie_pipe.finetune import inference
 
@@ -175,15 +198,23 @@ class SequenceHead(Head[E]):
         rows = inference.logits(self.model, self.tokenizer, inputs, self.settings.batch_size)
         return np.array(rows).reshape(len(rows), len(self.labels)), longer
 
-    def score(self, examples: Sequence[E]) -> metrics.Metrics:
-        """Return the problem's metrics, and how many inputs were cut to `max_tokens`."""
-        rows, longer = self._logits(self.items_of(examples))
-        return {**self._judge(examples, rows).metrics, "cut": longer}
+    def outputs(self, examples: Sequence[E]) -> Outputs:
+        """Return the logits [N, L], and how many inputs were cut to `max_tokens`."""
+        return self._logits(self.items_of(examples))
 
-    def report(self, examples: Sequence[E]) -> metrics.Metrics:
+    def choose(self, sets: Mapping[str, Sequence[E]], outputs: Mapping[str, Outputs]) -> dict[str, float | None]:
+        """Choose the threshold of `multi` where it is `auto`: that of the best micro F1 on dev."""
+        if self.problem != "multi" or self.settings.threshold != "auto":
+            return {}
+        return {"threshold": self._judge(sets["dev"], outputs["dev"]).best_threshold() if "dev" in sets else None}
+
+    def score(self, examples: Sequence[E], outputs: Outputs) -> metrics.Metrics:
+        """Return the problem's metrics, and how many inputs were cut to `max_tokens`."""
+        return {**self._judge(examples, outputs).metrics, "cut": outputs[1]}
+
+    def report(self, examples: Sequence[E], outputs: Outputs) -> metrics.Metrics:
         """Return intervals, confusions and the worst errors."""
-        rows, _ = self._logits(self.items_of(examples))
-        judged = self._judge(examples, rows)
+        judged = self._judge(examples, outputs)
         errors = [
             {
                 "where": example.where,
@@ -197,7 +228,7 @@ class SequenceHead(Head[E]):
                 self.items_of(examples),
                 judged.gold,
                 judged.predicted,
-                problems.losses(rows, judged.targets, judged.problem),
+                problems.losses(judged.rows, judged.targets, judged.problem),
                 strict=True,
             )
             if right != answer
@@ -210,15 +241,16 @@ class SequenceHead(Head[E]):
             "worst": report.worst(errors),
         }
 
-    def _judge(self, examples: Sequence[E], rows: np.ndarray) -> problems.Judged:
-        return problems.Judged(self.problem, self.labels, self._targets(examples), rows, self.settings.threshold)
+    def _judge(self, examples: Sequence[E], outputs: Outputs) -> problems.Judged:
+        threshold = self.setting("threshold")
+        return problems.Judged(self.problem, self.labels, self._targets(examples), outputs[0], threshold)
 
     def answers(self, items: Sequence[Any]) -> list[dict[str, Any]]:
         """Return the answer for each input; see `problems.answer`. Inputs that are cut are counted and said."""
-        labels = self.labels
+        labels, threshold = self.labels, self.setting("threshold")
         rows, longer = self._logits(items)
         self._tell(longer, len(items))
-        return [problems.answer(row, self.problem, labels, self.settings.threshold) for row in rows]
+        return [problems.answer(row, self.problem, labels, threshold) for row in rows]
 
     def row(self, item: Any, answer: dict[str, Any]) -> dict[str, Any]:
         """Return the input with its answer."""

@@ -3,15 +3,32 @@
 `docs/finetune/training.md` says what each does, where it comes from and when to reach for it.
 """
 
-from typing import Literal, Self
+import math
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
 from ernie_pipe.config import Settings
 
 
+def number_or_auto(value: Any) -> float | str:
+    """Read a setting that is a number, or `auto`; `ValueError` for anything else."""
+    if value == "auto":
+        return "auto"
+    try:
+        found = float(value)
+    except (TypeError, ValueError):
+        found = math.nan
+    if isinstance(value, bool) or not math.isfinite(found):
+        raise ValueError(f"{value!r} is neither a number nor auto")
+    return found
+
+
 class FinetuneSettings(Settings):
     """How a head is trained. The defaults suit encoders of base size."""
+
+    after_training: ClassVar[tuple[str, ...]] = ("batch_size", "max_tokens", "device")
+    """The settings that `evaluate` and `predict` may change; the others are what the model was trained with."""
 
     learning_rate: float = Field(3e-5, gt=0, description="peak learning rate of AdamW")
     epochs: int = Field(4, ge=1, description="passes over the training data, at most")

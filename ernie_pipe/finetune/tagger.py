@@ -8,7 +8,7 @@ reaches from the first character of its first token to the last character of its
 import logging
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from pydantic import Field
@@ -38,6 +38,7 @@ class TaggerSettings(FinetuneSettings):
     epochs: int = Field(6, ge=1, description="passes over the training data, at most")
     batch_size: int = Field(16, ge=1, description="sequences in a step")
     overlap: int = Field(64, ge=0, description="tokens that windows of a long text share when predicting")
+    after_training: ClassVar = (*FinetuneSettings.after_training, "overlap")
 
 
 class Tagger(Head[TaggedText]):
@@ -126,20 +127,19 @@ class Tagger(Head[TaggedText]):
 
         return DataCollatorForTokenClassification(self.tokenizer)
 
-    def score(self, examples: Sequence[TaggedText]) -> metrics.Metrics:
-        """Return span precision, recall and F1, over all and per type."""
-        lengths = [len(example.text) for example in examples]
-        return metrics.spans(lengths, [example.entities for example in examples], self._found(examples))
-
-    def _found(self, examples: Sequence[TaggedText]) -> list[list[Span]]:
+    def outputs(self, examples: Sequence[TaggedText]) -> list[list[Span]]:
+        """Return the entities that are found in each text."""
         answers = self.predict([example.text for example in examples])
         return [[Span(e["start"], e["end"], e["type"]) for e in answer] for answer in answers]
 
-    def report(self, examples: Sequence[TaggedText]) -> report.Report:
+    def score(self, examples: Sequence[TaggedText], outputs: list[list[Span]]) -> metrics.Metrics:
+        """Return span precision, recall and F1, over all and per type."""
+        return metrics.spans([len(e.text) for e in examples], [e.entities for e in examples], outputs)
+
+    def report(self, examples: Sequence[TaggedText], outputs: list[list[Span]]) -> report.Report:
         """Return intervals over texts, scores by type, and the texts with the most missed and false entities."""
-        found = self._found(examples)
-        sides = [(set(example.entities), set(spans)) for example, spans in zip(examples, found, strict=True)]
-        scores = metrics.spans([len(e.text) for e in examples], [e.entities for e in examples], found)
+        sides = [(set(example.entities), set(spans)) for example, spans in zip(examples, outputs, strict=True)]
+        scores = self.score(examples, outputs)
         errors = [
             {
                 "where": example.where,

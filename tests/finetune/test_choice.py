@@ -35,7 +35,7 @@ def test_it_learns_with_two_to_four_choices(chooser):
 def test_padded_choices_change_neither_loss_nor_answers(encoder_folder):
     head = Chooser.from_pretrained(encoder_folder, **FAST)
     torch.manual_seed(0)
-    head.model = head._start(["choice"]).eval()
+    head.model = head.start(["choice"]).eval()
     collate = head.collator()
     two, four = (head.features(read_choices([row]))[0] for row in (choices()[0], choices()[2]))
     with torch.inference_mode():

@@ -96,6 +96,33 @@ def test_several_labels_are_learnt_and_the_pipeline_gives_the_same(multi, tmp_pa
     assert loaded.evaluate([{"text": "书很坏。", "labels": []}])["exact"] == 1.0
 
 
+def test_the_threshold_is_chosen_on_dev_recorded_and_used(encoder_folder, tmp_path, said):
+    settings = FAST | {"epochs": 3, "threshold": "auto"}
+    head = Classifier.from_pretrained(encoder_folder, **settings)
+    result = head.fit(several(), dev=several(), seeds=2)
+    chosen = head.chosen["threshold"]
+    assert f"threshold auto: {chosen:.4g}, the best on dev" in said()
+    head.settings = head.settings.model_copy(update={"threshold": 0.5})
+    assert result["dev"]["micro_f1"] > head.evaluate(several())["micro_f1"]
+    head.settings = head.settings.model_copy(update={"threshold": "auto"})
+    head.save(tmp_path / "out")
+    known = json.loads((tmp_path / "out" / "ernie_pipe.json").read_text(encoding="utf-8"))
+    assert (known["chosen"], known["settings"]["threshold"]) == ({"threshold": chosen}, "auto")
+    loaded = Classifier.from_pretrained(tmp_path / "out")
+    assert loaded.evaluate(several()) == result["dev"]
+    texts = [row["text"] for row in several()]
+    for answer in loaded.predict(texts):
+        assert answer["labels"] == sorted(
+            (label for label, share in answer["scores"].items() if share >= chosen),
+            key=lambda label: -answer["scores"][label],
+        )
+    assert Classifier.from_pretrained(tmp_path / "out", threshold=0.999999).predict(texts[:1])[0]["labels"] == []
+    loaded.fit(several())
+    assert loaded.chosen == {}
+    assert loaded.setting("threshold") == 0.5
+    assert "threshold auto: no dev data that tells: it is 0.5" in said()
+
+
 def grades():
     things, words = ["书", "菜", "房间", "服务"], {"糟糕": 0.5, "很坏": 1.5, "真好": 4.0, "好极了": 5.0}
     return [{"text": f"{thing}{word}。", "label": value} for thing in things for word, value in words.items()]
@@ -160,7 +187,7 @@ def test_another_problem_gets_a_new_head(multi, tmp_path, said):
 def test_a_new_model_says_its_problem_before_it_is_trained(encoder_folder):
     head = Classifier.from_pretrained(encoder_folder)
     labels = head.labels_of(head.read(several(), "train"))
-    assert head._start(labels).config.problem_type == "multi_label_classification"
+    assert head.start(labels).config.problem_type == "multi_label_classification"
 
 
 def test_a_report_lies_beside_the_model(classifier, tmp_path):

@@ -71,3 +71,86 @@ def test_help_names_the_flags(command, argv, capsys):
         command([*argv, "--help"])
     assert stop.value.code == 0
     assert "--model" in capsys.readouterr().out
+
+
+@pytest.fixture(scope="module")
+def saved(classifier, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("saved") / "out"
+    classifier.save(folder)
+    return str(folder)
+
+
+def test_an_evaluation_is_printed_with_intervals_and_written(saved, data, tmp_path, capsys):
+    out = tmp_path / "new" / "scores.json"
+    flags = ["--batch-size", "3", "--set", "max_tokens=16", "--output", str(out)]
+    assert evaluate(["--model", saved, "--data", data, *flags]) == 0
+    printed = capsys.readouterr().out
+    assert "data, 95 % intervals: accuracy" in printed
+    assert printed.splitlines()[-1] == f"scores: {out}"
+    found = json.loads(out.read_text(encoding="utf-8"))
+    assert (found["model"], found["task"], found["settings"]["batch_size"]) == (saved, "classifier", 3)
+    assert found["settings"]["max_tokens"] == 16
+    assert found["data"]["examples"] == found["metrics"]["examples"] == len(opinions())
+    assert found["report"]["intervals"].keys() == {"accuracy", "macro_f1", "mcc"}
+
+
+def test_settings_of_the_answers_change_them(reader, tmp_path, write):
+    reader.save(tmp_path / "out")
+    inputs = str(write("in.jsonl", '{"question": "在书", "context": "她去过哈尔滨。"}\n'))
+    argv = ["--model", str(tmp_path / "out"), "--input", inputs, "--output", str(tmp_path / "a.jsonl")]
+    for flags, best in [([], 5), (["--n-best", "2"], 2), (["--config", str(write("a.yaml", "n_best: 3\n"))], 3)]:
+        predict([*argv, *flags])
+        (row,) = (json.loads(line) for line in (tmp_path / "a.jsonl").read_text(encoding="utf-8").splitlines())
+        assert len(row["nbest"]) == best
+    predict([*argv, "--max-answer", "1", "--set", "overlap=0"])
+    assert len(json.loads((tmp_path / "a.jsonl").read_text(encoding="utf-8"))["answer"]) == 1
+
+
+def test_a_batch_may_be_smaller_than_the_parts_of_a_step_were(encoder_folder, data, tmp_path):
+    out, accumulate = str(tmp_path / "out"), ["--set", "accumulate=4", "--max-steps", "1"]
+    finetune(["classifier", "--model", str(encoder_folder), "--train", data, "--output", out, *FLAGS, *accumulate])
+    assert evaluate(["--model", out, "--data", data, "--batch-size", "3"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--set", "epochs=3"], r"command line: `epochs` is a matter of training, .* can be set now: batch_size, max_"),
+        (["--learning-rate=1"], r"command line: `learning_rate` is a matter of training"),
+        (["--no-bf16"], r"`bf16` is a matter of training"),
+        (["--set", "pooling=cls"], r"command line: unknown key `pooling`"),
+        (["--set", "threshhold=0.3"], r"unknown key `threshhold`; did you mean `threshold`"),
+        (["--threshold", "2"], r"`threshold`: 2 is no probability above 0 and below 1"),
+        (["--threshold", "often"], r"`threshold`: 'often' is neither a number nor auto"),
+        (["--batch-size", "0"], r"`batch_size`: Input should be greater than or equal to 1"),
+        (["--config", "a.yaml"], r"a\.yaml: `seed` is a matter of training"),
+    ],
+)
+def test_settings_that_came_too_late_or_are_none_are_refused(saved, data, flags, message, write, monkeypatch):
+    monkeypatch.chdir(write("a.yaml", "seed: 3\n").parent)
+    with pytest.raises(InputError, match=message):
+        evaluate(["--model", saved, "--data", data, *flags])
+
+
+def test_a_place_that_cannot_be_written_is_refused_before_the_work(saved, data, tmp_path, capsys):
+    with pytest.raises(InputError, match="is a folder: give a file"):
+        evaluate(["--model", saved, "--data", data, "--output", str(tmp_path)])
+    with pytest.raises(InputError, match="is what is read"):
+        predict(["--model", saved, "--input", data, "--output", data])
+    with pytest.raises(InputError, match=r"data\.tsv is a file, not a folder"):
+        predict(["--model", saved, "--input", data, "--output", f"{data}/x/a.jsonl"])
+    assert capsys.readouterr().out == ""
+
+
+def test_the_help_of_a_model_names_its_own_settings_alone(saved, capsys):
+    for argv, named in [(["--model", saved], True), ([], False)]:
+        with pytest.raises(SystemExit):
+            evaluate([*argv, "--help"])
+        printed = capsys.readouterr().out
+        assert ("--threshold" in printed) == named
+        assert "--batch-size" in printed
+        assert "--epochs" not in printed
+    with pytest.raises(SystemExit) as stop:
+        evaluate(["--model", saved, "--data", "a", "--fast"])
+    assert stop.value.code == 2
+    assert "unrecognized arguments: --fast" in capsys.readouterr().err

@@ -66,7 +66,7 @@ def test_the_transformer_s_part_loads_by_itself(embedder, tmp_path):
     embedder.save(tmp_path / "out")
     model, info = AutoModel.from_pretrained(tmp_path / "out", output_loading_info=True)
     assert not info["missing_keys"]
-    ids = torch.tensor([embedder._inputs(["书很好"])[0][0]["input_ids"]])
+    ids = embedder.tokenizer("书很好", return_tensors="pt")["input_ids"]
     mean = model(ids).last_hidden_state.mean(dim=1).detach().numpy()[0]
     assert np.allclose(mean / np.linalg.norm(mean), embedder.encode(["书很好"])[0], atol=1e-5)
     record = json.loads((tmp_path / "out" / "ernie_pipe.json").read_text(encoding="utf-8"))
@@ -155,7 +155,7 @@ def test_long_texts_are_cut_counted_and_said(embedder, said):
 def test_chunks_change_nothing(embedder, monkeypatch):
     texts = [row["text_a"] for row in alike()]
     whole = embedder.encode(texts)
-    monkeypatch.setattr("ernie_pipe.finetune.embedder.CHUNK", 5)
+    monkeypatch.setattr("ernie_pipe.finetune.embedder_model.CHUNK", 5)
     assert np.allclose(embedder.encode(texts), whole, atol=1e-6)
     assert embedder.encode([]).shape == (0, 32)
 
@@ -197,3 +197,20 @@ def test_wrong_uses_are_refused(embedder, encoder_folder):
         Embedder.from_pretrained(encoder_folder, **ONE).fit([row for row in alike() if row["label"]])
     with pytest.raises(InputError, match=r"dev\[0\]: label `x` says not how alike"):
         Embedder.from_pretrained(encoder_folder, **ONE).fit(alike(), dev=[{**alike()[0], "label": "x"}])
+
+
+def test_several_seeds_keep_the_best_with_its_threshold(encoder_folder):
+    head = Embedder.from_pretrained(encoder_folder, **FAST | {"epochs": 2})
+    result = head.fit(alike(), dev=alike(), test=alike(), seeds=2)
+    runs = result["seeds"]["runs"]
+    assert [run["seed"] for run in runs] == [1, 2]
+    assert runs[0]["dev"]["threshold"] != runs[1]["dev"]["threshold"]
+    assert result["dev"]["accuracy"] == max(run["dev"]["accuracy"] for run in runs)
+    assert head.evaluate(alike()) == result["dev"] == result["test"]
+    assert result["seeds"]["dev"].keys() == {"accuracy", "f1", "spearman", "threshold"}
+
+
+@pytest.mark.parametrize("change", [{"r_drop": 0.5}, {"label_smoothing": 0.1}, {"class_weights": "balanced"}])
+def test_options_for_classes_are_refused(encoder_folder, change):
+    with pytest.raises(InputError, match=f"Embedder: `{next(iter(change))}` is for heads that answer with a class"):
+        Embedder.from_pretrained(encoder_folder, **change)

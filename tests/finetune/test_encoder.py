@@ -3,7 +3,7 @@ import shutil
 
 import pytest
 import torch
-from transformers import AutoModel, BertConfig, BertModel
+from transformers import AutoModel, BertConfig, BertModel, GPT2Config, T5Config
 
 from ernie_pipe.errors import InputError
 from ernie_pipe.finetune.encoder import (
@@ -43,6 +43,30 @@ def test_a_folder_without_weights_is_refused(encoder_folder, tmp_path):
     (tmp_path / "model.safetensors").unlink()
     with pytest.raises(InputError, match="not loadable"):
         new_model(tmp_path, TOKEN_HEAD, LABELS, 0)
+
+
+def test_damaged_weights_are_refused(encoder_folder, tmp_path):
+    shutil.copytree(encoder_folder, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "model.safetensors").write_bytes(b"abc")
+    with pytest.raises(InputError, match="not loadable"):
+        new_model(tmp_path, TOKEN_HEAD, LABELS, 0)
+
+
+@pytest.mark.parametrize("config", [GPT2Config(), T5Config()])
+def test_a_decoder_is_refused(config, tmp_path):
+    config.save_pretrained(tmp_path)
+    with pytest.raises(InputError, match=f"a {config.model_type} is no encoder"):
+        load_config(tmp_path)
+
+
+def test_a_tokenizer_with_more_words_than_the_model_is_refused(encoder_folder, tmp_path):
+    shutil.copytree(encoder_folder, tmp_path, dirs_exist_ok=True)
+    tokenizer = load_tokenizer(tmp_path)
+    rows = len(tokenizer)
+    tokenizer.add_tokens(["新词"])
+    tokenizer.save_pretrained(tmp_path)
+    with pytest.raises(InputError, match=f"the tokenizer has ids to {rows}, the model rows for {rows}"):
+        load_tokenizer(tmp_path)
 
 
 def test_missing_encoder_weights_are_refused_not_drawn(encoder_folder, tmp_path):

@@ -28,7 +28,7 @@ def wild(folder: Path) -> Tagger:
     """A tagger that sees entities everywhere: a new head of large random weights."""
     head = Tagger.from_pretrained(folder, device="cpu", max_tokens=32, overlap=8)
     torch.manual_seed(3)
-    head.model = head._start(tags.bio_labels({"LOC", "PER"}))
+    head.model = head.start(tags.bio_labels({"LOC", "PER"}))
     torch.nn.init.normal_(head.model.classifier.weight, std=3.0)
     return head
 

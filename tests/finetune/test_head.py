@@ -1,10 +1,12 @@
+import json
+
 import pytest
 import torch
 from transformers import AutoModel
 
 from ernie_pipe.errors import InputError
-from ernie_pipe.finetune import Classifier, PairClassifier, Tagger, record
-from tests.finetune.toys import FAST, journeys, opinions
+from ernie_pipe.finetune import Classifier, PairClassifier, Tagger, fitting, inference, record
+from tests.finetune.toys import FAST, alike, choices, journeys, opinions, questions, verdicts
 
 ONE = FAST | {"epochs": 1}
 
@@ -12,15 +14,16 @@ ONE = FAST | {"epochs": 1}
 def test_several_seeds_report_their_spread_and_keep_the_best_on_dev(encoder_folder, monkeypatch):
     head = Classifier.from_pretrained(encoder_folder, **FAST | {"seed": 5})
 
-    def scripted(seed, labels, sets):
-        head.model = f"model of seed {seed}"
+    def scripted(head, seed, labels, sets):
+        head.model, head.chosen = f"model of seed {seed}", {"threshold": seed / 10}
         scores = {"macro_f1": {5: 0.5, 6: 0.9, 7: 0.7}[seed]}
-        return {"seed": seed, "epoch": 1, "dev": scores, "test": scores}
+        return {"seed": seed, "epoch": 1, "dev": scores, "test": scores}, {"dev": f"outputs of seed {seed}"}
 
-    monkeypatch.setattr(head, "_train", scripted)
-    monkeypatch.setattr(head, "report", lambda examples: {})
+    monkeypatch.setattr(fitting, "train", scripted)
+    monkeypatch.setattr(head, "report", lambda examples, outputs: {"by": outputs})
     result = head.fit(opinions(), dev=opinions(), test=opinions(), seeds=3)
-    assert (result["seed"], head.model) == (6, "model of seed 6")
+    assert (result["seed"], head.model, head.chosen) == (6, "model of seed 6", {"threshold": 0.6})
+    assert head.reports == {"dev": {"by": "outputs of seed 6"}}
     assert [run["seed"] for run in result["seeds"]["runs"]] == [5, 6, 7]
     assert result["seeds"]["test"]["macro_f1"] == {"mean": pytest.approx(0.7), "std": pytest.approx(0.2)}
 
@@ -81,7 +84,15 @@ def test_no_seed_is_refused(encoder_folder):
         Classifier.from_pretrained(encoder_folder).fit(opinions(), seeds=0)
 
 
-FIXTURES = ["classifier", "pair_head", "tagger", "reader", "chooser", "embedder"]
+ROWS = {
+    "classifier": opinions(),
+    "pair_head": verdicts(),
+    "tagger": journeys(),
+    "reader": questions(),
+    "chooser": choices(),
+    "embedder": alike(),
+}
+FIXTURES = list(ROWS)
 
 
 @pytest.mark.parametrize("first", FIXTURES)
@@ -152,3 +163,31 @@ def test_layers_that_are_not_there_are_refused_before_any_data_is_read(encoder_f
 def test_an_early_stop_without_a_dev_set_is_said(encoder_folder, said):
     Classifier.from_pretrained(encoder_folder, **ONE | {"early_stop": 2}).fit(opinions())
     assert "early_stop: without a dev set every epoch is trained" in said()
+
+
+@pytest.mark.parametrize("name", FIXTURES)
+def test_a_set_is_predicted_once_for_its_scores_and_its_report(name, request, monkeypatch):
+    head, rows = request.getfixturevalue(name), ROWS[name]
+    passes = []
+    run = inference.outputs
+    monkeypatch.setattr(inference, "outputs", lambda *args, **kw: passes.append(len(args[2])) or run(*args, **kw))
+    head.evaluate(rows)
+    assert len(passes) == 1
+    assert head.reports["data"]["examples"] == len(rows)
+    passes.clear()
+    again = type(head).from_pretrained(head.folder, **FAST | {"epochs": 2})
+    again.fit(rows, dev=rows, test=rows, seeds=2)
+    # For each seed: dev after two epochs, then dev and test.
+    assert len(passes) == 2 * (2 + 2)
+    assert again.reports["test"]["metrics"].items() <= again.metrics["test"].items()
+
+
+@pytest.mark.parametrize("name", FIXTURES)
+def test_what_a_folder_records_may_lack_what_is_newer(name, request, tmp_path):
+    head = request.getfixturevalue(name)
+    head.save(tmp_path / "out")
+    path = tmp_path / "out" / record.FILE
+    known = json.loads(path.read_text(encoding="utf-8"))
+    del known["chosen"], known["chain"], known["search"], known["settings"]["length_window"]
+    path.write_text(json.dumps(known), encoding="utf-8")
+    assert type(head).from_pretrained(tmp_path / "out").evaluate(ROWS[name]) == head.evaluate(ROWS[name])

@@ -12,7 +12,8 @@ from ernie_pipe.finetune import Reader, inference
 from ernie_pipe.finetune.commands import evaluate, finetune, predict
 from ernie_pipe.finetune.encoder import encode, load_tokenizer
 from ernie_pipe.finetune.qa_files import Answer, Question
-from ernie_pipe.finetune.qa_spans import is_exact, token_span
+from ernie_pipe.finetune.qa_spans import Ranked, is_exact, token_span
+from ernie_pipe.finetune.span_scores import log_sum
 from tests.finetune.toys import CHARACTERS, FAST, questions
 
 ODD = st.text(
@@ -125,6 +126,38 @@ def test_an_unanswerable_question_is_learnt_and_scored(encoder_folder):
     assert sum(given_["answer"] == "" for given_ in answer["nbest"]) == 1
     head.settings = head.settings.model_copy(update={"null_threshold": 1e6})
     assert head.predict(asked_for_none)[0]["answer"] != ""
+
+
+def test_when_an_answer_is_empty_is_chosen_on_dev_and_recorded(encoder_folder, tmp_path, said):
+    rows = [*questions(), *({**row, "question": "房间", "answers": []} for row in questions())]
+    head = Reader.from_pretrained(encoder_folder, **FAST | {"epochs": 3}, unanswerable=True, null_threshold="auto")
+    result = head.fit(rows, dev=rows)
+    chosen = head.chosen["null_threshold"]
+    assert f"null_threshold auto: {chosen:.4g}, the best on dev" in said()
+    head.save(tmp_path / "out")
+    loaded = Reader.from_pretrained(tmp_path / "out")
+    assert loaded.evaluate(rows) == result["dev"]
+    assert loaded.setting("null_threshold") == chosen
+    for threshold in (chosen - 1, 0.0, chosen + 1):
+        assert (
+            Reader.from_pretrained(tmp_path / "out", null_threshold=threshold).evaluate(rows)["f1"]
+            <= (result["dev"]["f1"])
+        )
+    loaded.fit(rows, dev=questions())
+    assert loaded.chosen == {}
+    assert "null_threshold auto: no dev data that tells: it is 0" in said()
+    with pytest.raises(InputError, match="`null_threshold`: 'x' is neither a number nor auto"):
+        Reader.from_pretrained(encoder_folder, null_threshold="x")
+
+
+def test_the_empty_answer_wins_by_more_than_the_threshold():
+    found = Ranked("他去北京", [((2, 4), 3.0), ((0, 1), 1.0)], 3.5, log_sum(np.array([3.0, 1.0])))
+    assert (found.text, found.margin) == ("北京", 0.5)
+    assert [found.answer(2, threshold)["answer"] for threshold in (None, 0.5, 0.4)] == ["北京", "北京", ""]
+    assert [item["answer"] for item in found.answer(3, 0.5)["nbest"]] == ["北京", "", "他"]
+    assert sum(item["score"] for item in found.answer(3, 0.4)["nbest"]) == pytest.approx(1)
+    nothing = Ranked("", [], None, -np.inf)
+    assert (nothing.text, nothing.margin, nothing.answer(2, 0.0)["nbest"]) == ("", None, [])
 
 
 def test_an_unanswerable_question_needs_the_setting(reader, write):

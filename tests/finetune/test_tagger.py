@@ -140,8 +140,9 @@ def test_two_types_and_bmes_are_learnt(encoder_folder, write):
 
 
 def test_a_report_counts_missed_and_false_entities(tagger):
-    examples = [*journeys(), {"text": "他住在北京。", "entities": [{"start": 0, "end": 1, "type": "LOC"}]}]
-    found = tagger.report(tagger.read(examples, "data"))
+    rows = [*journeys(), {"text": "他住在北京。", "entities": [{"start": 0, "end": 1, "type": "LOC"}]}]
+    examples = tagger.read(rows, "data")
+    found = tagger.report(examples, tagger.outputs(examples))
     assert found["worst"] == [
         {"where": "data[18]", "text": "他住在北京。", "gold": ["他 LOC"], "predicted": ["北京 LOC"], "loss": 2.0}
     ]

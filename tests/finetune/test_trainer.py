@@ -25,7 +25,7 @@ def fresh(folder, head=Classifier, rows=None, **changes):
     head = head.from_pretrained(folder, device="cpu", max_tokens=32, **{"batch_size": 6, "epochs": 1, **changes})
     examples = head.read(rows or (opinions() if isinstance(head, Classifier) else journeys()), "train")
     transformers.set_seed(0)
-    head.model = head._start(head.labels_of(examples))
+    head.model = head.start(head.labels_of(examples))
     return head, head.features(examples)
 
 

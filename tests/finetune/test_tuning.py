@@ -4,7 +4,7 @@ import json
 import pytest
 
 from ernie_pipe.errors import InputError
-from ernie_pipe.finetune import Classifier, tuning
+from ernie_pipe.finetune import Classifier, fitting, tuning
 from ernie_pipe.finetune.commands import finetune
 from ernie_pipe.finetune.settings import FinetuneSettings
 from ernie_pipe.finetune.trainer import DivergedError
@@ -86,7 +86,7 @@ def test_settings_are_as_before_when_a_search_fails(encoder_folder, monkeypatch)
     def stop(*args):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(head, "_train", stop)
+    monkeypatch.setattr(fitting, "train", stop)
     with pytest.raises(KeyboardInterrupt):
         head.fit(opinions(), dev=opinions(), search=2)
     assert head.settings == before
