@@ -1,4 +1,4 @@
-"""Every shipped config of pretraining, on the passages that docs/configs.md makes of the sample."""
+"""Every shipped config: of pretraining, on the passages that docs/configs.md makes of the sample; of fine-tuning."""
 
 import math
 import signal
@@ -8,6 +8,7 @@ import pytest
 
 from ernie_pipe import cli
 from ernie_pipe.config import apply_overrides, load_yaml, validate
+from ernie_pipe.finetune import HEADS, head_class
 from ernie_pipe.pretrain.prepare import prepare
 from ernie_pipe.pretrain.run import last_metrics
 from ernie_pipe.pretrain.settings import PretrainSettings
@@ -76,3 +77,31 @@ def test_it_has_a_tiny_sibling_of_the_same_tasks(config):
     small = settings(ROOT / "configs" / f"{tiny}.yaml")
     assert small.task_names() == settings(config).task_names()
     assert [stage.tasks.keys() for stage in small.stages] == [stage.tasks.keys() for stage in settings(config).stages]
+
+
+RECIPES = ROOT / "configs" / "finetune"
+tasks = pytest.mark.parametrize("task", HEADS)
+
+
+@tasks
+def test_a_recipe_names_every_setting_of_its_head_with_the_default(task):
+    recipe, cls = load_yaml(str(RECIPES / f"{task}.yaml")), head_class(task).settings_class
+    assert validate(cls, recipe, where=task) == cls()
+    assert recipe.keys() == cls.model_fields.keys()
+
+
+@tasks
+def test_a_tiny_recipe_learns_faster_and_stops_early(task):
+    recipe, cls = load_yaml(str(RECIPES / f"tiny-{task}.yaml")), head_class(task).settings_class
+    tiny, base = validate(cls, recipe, where=f"tiny-{task}"), cls()
+    assert tiny.learning_rate > base.learning_rate
+    assert 0 < tiny.early_stop < tiny.epochs
+    # What an encoder that was pretrained on 128 positions takes.
+    assert tiny.max_tokens <= 128
+
+
+@pytest.mark.parametrize("name", [*HEADS, *(f"tiny-{task}" for task in HEADS)])
+def test_the_command_at_the_head_of_a_recipe_is_its_own(name):
+    lines = (RECIPES / f"{name}.yaml").read_text(encoding="utf-8").splitlines()
+    task = name.removeprefix("tiny-")
+    assert lines[1].startswith(f"#   ernie-pipe finetune {task} --config configs/finetune/{name}.yaml --model HF ")

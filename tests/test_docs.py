@@ -1,5 +1,6 @@
 """What READMEs and docs show is true: links lead somewhere, and commands and benchmarks take what is shown."""
 
+import ast
 import json
 import re
 import shlex
@@ -12,6 +13,8 @@ import segment_corpus
 from ernie_pipe import cli
 from ernie_pipe.corpus import schema
 from ernie_pipe.corpus.manifest import Manifest
+from ernie_pipe.errors import InputError
+from ernie_pipe.finetune import HEADS
 from ernie_pipe.text import lexicon as lexicons
 from ernie_pipe.text.document import Record
 from ernie_pipe.text.lexicon_files import read_lexicons
@@ -103,6 +106,39 @@ def test_every_page_of_the_docs_is_linked_from_the_readmes():
         text = readme.read_text(encoding="utf-8")
         missing = [page.name for page in (ROOT / "docs").glob("*.md") if f"(docs/{page.name})" not in text]
         assert not missing, f"{readme.name}: {missing}"
+
+
+on_finetuning = pytest.mark.parametrize("page", sorted((ROOT / "docs" / "finetune").glob("*.md")), ids=lambda p: p.stem)
+
+
+@on_finetuning
+def test_commands_of_fine_tuning_find_their_files_and_settings(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    for command, arguments in command_lines(blocks(page)[0]):
+        ours = [word for word in arguments if word.startswith(("ernie_pipe/", "configs/"))]
+        assert all(Path(word).is_file() for word in ours), f"{command} {ours}"
+        for flag, name in (("--model", "none"), ("--output", "out")):
+            if flag in arguments:
+                arguments[arguments.index(flag) + 1] = str(tmp_path / name)
+        # Everything else is in order when the model is what is missing.
+        with pytest.raises(InputError, match=r"none: no config\.json"):
+            cli.run([command, *arguments])
+
+
+@on_finetuning
+def test_python_on_the_pages_on_fine_tuning_compiles_and_imports_heads_there_are(page):
+    text = page.read_text(encoding="utf-8")
+    for block in re.findall(r"^```python\n(.*?)^```$", text, re.DOTALL | re.MULTILINE):
+        code = compile(block, page.name, "exec", flags=ast.PyCF_ONLY_AST)
+        imports = [node for node in code.body if isinstance(node, ast.ImportFrom)]
+        heads = [name.name for node in imports if node.module == "ernie_pipe.finetune" for name in node.names]
+        assert set(heads) <= set(HEADS.values())
+
+
+def test_the_page_on_fine_tuning_links_the_page_of_every_head():
+    text = (ROOT / "docs" / "finetune" / "README.md").read_text(encoding="utf-8")
+    heads = set(re.findall(r"\[`(\w+)`\]\((\w+\.md)\) \| `(\w+)`", text))
+    assert heads == {(task, f"{task}.md", cls) for task, cls in HEADS.items()}
 
 
 def test_every_benchmark_that_is_named_takes_what_is_shown():
