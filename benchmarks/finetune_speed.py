@@ -20,6 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -93,24 +94,25 @@ def measure(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     torch.manual_seed(0)
     head.model = head.start(head.labels_of(examples)).to(args.device)
     features = head.features(examples)
-    contenders: dict[str, Callable[[Any], Any]] = {
-        "fit": lambda model: training.train(
-            model, features, collator=head.collator(), settings=head.settings, seed=1
+    # What each makes ready of a model; ours makes its own Trainer within `train`, so the peer's fit does too.
+    contenders: dict[str, Callable[[Any], Callable[[], Any]]] = {
+        "fit": lambda model: partial(
+            training.train, model, features, collator=head.collator(), settings=head.settings, seed=1
         ),
-        "fit_peer": lambda model: peer(args, model, head, features, folder).train(),
-        "predict": lambda model: inference.logits(model, head.tokenizer, features, args.batch_size),
-        "predict_peer": lambda model: peer(args, model, head, features, folder).predict(features).predictions,
+        "fit_peer": lambda model: lambda: peer(args, model, head, features, folder).train(),
+        "predict": lambda model: partial(inference.logits, model, head.tokenizer, features, args.batch_size),
+        "predict_peer": lambda model: partial(peer(args, model, head, features, folder).predict, features),
     }  # fmt: skip
     tokens = sum(length(item) for item in features)
     clock = time.perf_counter if args.device == "cuda" else time.process_time
     speeds: dict[str, list[float]] = {name: [] for name in contenders}
     answers = {}
     for number in range(ROUNDS + 1):
-        for name, run in contenders.items():
-            model = copy.deepcopy(head.model)
-            began = clock()
+        for name, prepare in contenders.items():
             with quiet():
-                answers[name] = run(model)
+                run = prepare(copy.deepcopy(head.model))
+                began = clock()
+                answers[name] = run()
             if args.device == "cuda":
                 torch.cuda.synchronize()
             # The first round warms up.
@@ -118,7 +120,7 @@ def measure(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
                 speeds[name].append(tokens / (clock() - began))
     apart = max(
         float(np.abs(row - other[: len(row)] if row.ndim == 2 else row - other).max())
-        for row, other in zip(answers["predict"], answers["predict_peer"], strict=True)
+        for row, other in zip(answers["predict"], answers["predict_peer"].predictions, strict=True)
     )
     lengths = sorted(length(item) for item in features)
     return {"speeds": speeds, "apart": apart, "lengths": lengths, "source": source}

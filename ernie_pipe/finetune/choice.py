@@ -55,8 +55,11 @@ class Chooser(Head[Choice]):
 
     def read(self, source: Source, name: str) -> list[Choice]:
         """Return the questions of C3 or ChID files, jsonl, dicts or a Dataset."""
+        from ernie_pipe.finetune import encoder
+
         examples = read_choices(source, name)
-        self._seconds(examples)
+        for some in encoder.chunks(examples):
+            self._seconds(some)
         return examples
 
     def labels_of(self, examples: Sequence[Choice]) -> list[str]:
@@ -105,6 +108,17 @@ class Chooser(Head[Choice]):
 
     def _inputs(self, examples: Sequence[Choice]) -> tuple[list[list[dict]], int]:
         """Return one input a choice for each example, and how many contexts were cut."""
+        from ernie_pipe.finetune import encoder
+
+        found: list[list[dict]] = []
+        cut = 0
+        for some in encoder.chunks(examples):
+            inputs, shorter = self._inputs_at_once(some)
+            found += inputs
+            cut += shorter
+        return found, cut
+
+    def _inputs_at_once(self, examples: Sequence[Choice]) -> tuple[list[list[dict]], int]:
         sides = [_sides(example) for example in examples]
         lefts = self._encode([left for left, _ in sides])
         rights = self._encode([right for _, right in sides])
@@ -192,21 +206,26 @@ class Chooser(Head[Choice]):
         return {"id": item.id, "question": item.question}
 
     def _answers(self, examples: Sequence[Choice]) -> Outputs:
-        from ernie_pipe.finetune import inference
+        from ernie_pipe.finetune import encoder, inference
         from ernie_pipe.finetune.choice_model import OneByOne
 
         self.labels  # noqa: B018  (refuses a model that was not fitted)
-        inputs, cut = self._inputs(examples)
-        flat = [row for rows in inputs for row in rows]
         scorer: Any = OneByOne(self.model)
-        found = iter(inference.logits(scorer, self.tokenizer, flat, self.settings.batch_size))
-        answers = []
-        for example in examples:
-            shares = inference.probabilities(np.concatenate([next(found) for _ in example.choices]))
-            best = int(shares.argmax())
-            scores = [float(share) for share in shares]
-            answers.append({"answer": example.choices[best], "index": best, "score": scores[best], "scores": scores})
+        answers, cut = [], 0
+        for some in encoder.chunks(examples):
+            inputs, shorter = self._inputs(some)
+            cut += shorter
+            flat = [row for rows in inputs for row in rows]
+            found = iter(inference.logits(scorer, self.tokenizer, flat, self.settings.batch_size))
+            for example in some:
+                shares = inference.probabilities(np.concatenate([next(found) for _ in example.choices]))
+                answers.append(_answer(example, shares))
         return answers, cut
+
+
+def _answer(example: Choice, shares: np.ndarray) -> dict[str, Any]:
+    scores, best = [float(share) for share in shares], int(shares.argmax())
+    return {"answer": example.choices[best], "index": best, "score": scores[best], "scores": scores}
 
 
 def _sides(example: Choice) -> tuple[str, str]:

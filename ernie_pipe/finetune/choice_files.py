@@ -196,7 +196,8 @@ def _each_blank(row: Record, keys: Mapping[str, Any]) -> Iterator[Record]:
         base = row.values.get("id")
         name = numbered or (base if len(found) == 1 or base is None else f"{base}-{k + 1}")
         values = {"context": text, "choices": candidates[k] if own else candidates, "answer": answer, "id": name}
-        yield Record(f"{row.where}, blank {k + 1}" if len(found) > 1 else row.where, {**values, "blank": match.span()})
+        values |= {"question": row.values.get("question") or "", "blank": match.span()}
+        yield Record(f"{row.where}, blank {k + 1}" if len(found) > 1 else row.where, values)
 
 
 def _answer_file(path: Path, rows: Sequence[Record]) -> dict[str, Any]:

@@ -31,7 +31,12 @@ def reading(answers: Sequence[Sequence[str]], predicted: Sequence[str]) -> Metri
     answer, which only an empty prediction gets right (SQuAD 2.0). With such questions in the data, the shares over
     the two kinds follow.
     """
-    rows = list(zip(*scores(answers, predicted), strict=True))
+    return summary(answers, *scores(answers, predicted))
+
+
+def summary(answers: Sequence[Sequence[str]], em: Sequence[float], f1: Sequence[float]) -> Metrics:
+    """Return what `reading` does from the `scores` of each question."""
+    rows = list(zip(em, f1, strict=True))
     result = _means(rows)
     kinds = [bool(right) for right in answers]
     if not all(kinds):

@@ -8,7 +8,7 @@ import json
 import logging
 import shlex
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -109,9 +109,9 @@ def predict(argv: list[str]) -> int:
     }
     args, head = _opened("predict", "Answer for every text of a file.", flags, argv)
     check_file(args.output, args.input)
-    rows = answered(head, head.read_inputs(args.input))
-    write_jsonl(args.output, rows)
-    print(f"{len(rows)} texts: {args.output}")
+    items = head.read_inputs(args.input)
+    write_jsonl(args.output, answered(head, items))
+    print(f"{len(items)} texts: {args.output}")
     return 0
 
 
@@ -193,13 +193,13 @@ def check_file(path: str | Path, source: str | Path) -> None:
         raise InputError(f"{path}: {above} is a file, not a folder: give another place")
 
 
-def answered(head: Any, items: Sequence[Any]) -> list[dict[str, Any]]:
+def answered(head: Any, items: Sequence[Any]) -> Iterator[dict[str, Any]]:
     """Return a row for each input, with no answer for an empty one, so that lines in and out correspond."""
     full = [item for item in items if not head.is_empty(item)]
     if len(full) < len(items):
         log.warning("%d empty texts: their lines have no answer", len(items) - len(full))
-    answers = iter(head.predict(full))
-    return [head.empty_row(item) if head.is_empty(item) else head.row(item, next(answers)) for item in items]
+    answers = iter(head.answers_of(full))
+    return (head.empty_row(item) if head.is_empty(item) else head.row(item, next(answers)) for item in items)
 
 
 def write_jsonl(path: str | Path, rows: Iterable[dict[str, Any]]) -> None:

@@ -2,7 +2,7 @@
 
 import importlib.util
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -244,8 +244,12 @@ class Embedder(Head[Sentences]):
 
         The label is 1 from the threshold up, else 0. All items are texts, or all are pairs.
         """
+        return list(self.answers_of(texts))
+
+    def answers_of(self, texts: Sequence[Any]) -> Iterable[dict[str, Any]]:
+        """Return what `predict` does; vectors become lists, of many times their size, one by one."""
         if texts and all(isinstance(item, str) for item in texts):
-            return [{"vector": [round(float(value), 6) for value in row]} for row in self.encode(texts)]
+            return ({"vector": [round(float(value), 6) for value in row]} for row in self.encode(texts))
         if isinstance(texts, str) or not all(_is_pair(item) for item in texts):
             raise InputError("predict takes a list of strings, or a list of pairs of strings")
         if not texts:

@@ -25,8 +25,6 @@ from ernie_pipe.finetune import encoder, inference
 
 log = logging.getLogger(__name__)
 
-CHUNK = 16_384
-"""Texts that are tokenized and computed at a time: what is held beside the vectors is small."""
 CARD = """---
 library_name: sentence-transformers
 pipeline_tag: sentence-similarity
@@ -113,12 +111,13 @@ def encode(
     """Return the vectors of texts [texts, H], float32 of length 1, and how many texts were cut to `limit` tokens."""
     module: Any = Vectors(sentences)
     vectors = np.zeros((len(texts), sentences.get_embedding_dimension() or 0), dtype=np.float32)
-    cut = 0
-    for start in range(0, len(texts), CHUNK):
-        inputs, longer = encoder.single_inputs(tokenizer, texts[start : start + CHUNK], limit)
+    done = cut = 0
+    for some in encoder.chunks(texts):
+        inputs, longer = encoder.single_inputs(tokenizer, some, limit)
         cut += longer
         found = inference.outputs(module, tokenizer, inputs, batch_size, names=("vector",))
-        vectors[start : start + CHUNK] = [item["vector"] for item in found]
+        vectors[done : done + len(some)] = [item["vector"] for item in found]
+        done += len(some)
     return vectors, cut
 
 

@@ -5,7 +5,7 @@ import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import transformers
@@ -18,6 +18,12 @@ from ernie_pipe.errors import InputError
 from ernie_pipe.finetune.data import encodable
 
 log = logging.getLogger(__name__)
+
+CHUNK = 8192
+"""Texts that are tokenized and computed at a time: a million at once would be gigabytes of tokens and offsets."""
+_SHARED: dict[int, int] = {}
+"""One object for each token id: features hold each id millions of times."""
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -102,6 +108,12 @@ def token_limit(config: PreTrainedConfig, wanted: int) -> int:
     return min(wanted, positions)
 
 
+def chunks(items: Sequence[T]) -> Iterator[Sequence[T]]:
+    """Yield the items in their order, `CHUNK` at a time."""
+    for start in range(0, len(items), CHUNK):
+        yield items[start : start + CHUNK]
+
+
 def encode(tokenizer: Any, texts: Sequence[str]) -> list[Tokens]:
     """Tokenize texts whole, without special tokens; positions are characters of the texts as given."""
     if not texts:
@@ -114,7 +126,7 @@ def encode(tokenizer: Any, texts: Sequence[str]) -> list[Tokens]:
         verbose=False,
     )
     return [
-        Tokens(ids, offsets, _leading(offsets))
+        Tokens([_SHARED.setdefault(i, i) for i in ids], offsets, _leading(offsets))
         for ids, offsets in zip(batch["input_ids"], batch["offset_mapping"], strict=True)
     ]
 
@@ -137,9 +149,12 @@ def single_inputs(tokenizer: Any, texts: Sequence[str], limit: int) -> tuple[lis
     """Return `input_ids` of each text, cut at its end to `limit` tokens in all, and how many texts were cut."""
     before, after = special_ids(tokenizer)
     capacity = limit - len(before) - len(after)
-    tokens = encode(tokenizer, texts)
-    longer = sum(len(item.ids) > capacity for item in tokens)
-    return [{"input_ids": [*before, *item.ids[:capacity], *after]} for item in tokens], longer
+    found, longer = [], 0
+    for some in chunks(texts):
+        tokens = encode(tokenizer, some)
+        longer += sum(len(item.ids) > capacity for item in tokens)
+        found += [{"input_ids": [*before, *item.ids[:capacity], *after]} for item in tokens]
+    return found, longer
 
 
 def device(choice: str) -> torch.device:

@@ -6,7 +6,7 @@ A head says what it reads, which features it trains on, how it answers and how a
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar
 
@@ -131,6 +131,10 @@ class Head(ABC, Generic[E]):
     @abstractmethod
     def predict(self, texts: Sequence[Any]) -> list:
         """Return the answers for texts, or for what else `read_inputs` returns, in their order."""
+
+    def answers_of(self, items: Sequence[Any]) -> Iterable[Any]:
+        """Return what `predict` does, each only when it is asked for where answers are large."""
+        return self.predict(items)
 
     @abstractmethod
     def row(self, item: Any, answer: Any) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The layers of an encoder: learning rates that fall from the top down, and lower layers that stay as they are.
+"""The layers of an encoder: learning rates that fall from the top down, lower layers that stay as they are, dropout.
 
 In: a transformers model with its head, and settings. Depth 0 are the embeddings, 1 to L the layers, L + 1 what stands
 on them (pooler and head).
@@ -15,6 +15,7 @@ from transformers import PreTrainedModel
 from ernie_pipe.errors import InputError
 from ernie_pipe.finetune.settings import FinetuneSettings
 
+_ATTENTION = re.compile(r"attention\.self\.|attention_dropout")
 _LAYER = re.compile(r"\.layers?\.(\d+)\.")
 
 
@@ -69,3 +70,30 @@ def frozen(model: PreTrainedModel, settings: FinetuneSettings) -> Iterator[None]
     finally:
         for parameter in chosen:
             parameter.requires_grad_(True)
+
+
+@contextlib.contextmanager
+def dropout(model: nn.Module, settings: FinetuneSettings) -> Iterator[None]:
+    """Give the hidden states the dropout that is set, if one is; what the model came with returns afterwards.
+
+    Encoders that were pretrained without dropout overfit a small set at once. That of attention stays: above 0 it
+    costs CPUs half of their speed. `InputError`: R-Drop of two passes that are the same for want of dropout.
+    """
+    hidden = [
+        module
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Dropout) and not _ATTENTION.search(name)
+    ]
+    before = [module.p for module in hidden]
+    if settings.dropout is not None:
+        for module in hidden:
+            module.p = settings.dropout
+    if settings.r_drop and not any(module.p for module in model.modules() if isinstance(module, nn.Dropout)):
+        raise InputError(
+            "r_drop: the encoder has no dropout, so that both passes are the same: set dropout, to 0.1 say"
+        )
+    try:
+        yield
+    finally:
+        for module, rate in zip(hidden, before, strict=True):
+            module.p = rate

@@ -64,13 +64,13 @@ class PairClassifier(SequenceHead[LabelledPair]):
 
         form = PairForm.of(self.tokenizer)
         capacity = self.settings.max_tokens - form.special
-        firsts = encoder.encode(self.tokenizer, [first for first, _ in items])
-        seconds = encoder.encode(self.tokenizer, [second for _, second in items])
         features, longer = [], 0
-        for first, second in zip(firsts, seconds, strict=True):
-            lengths = fair_lengths(len(first.ids), len(second.ids), capacity)
-            longer += sum(lengths) < len(first.ids) + len(second.ids)
-            features.append(form.join(first.ids[: lengths[0]], second.ids[: lengths[1]]))
+        for some in encoder.chunks(items):
+            sides = (encoder.encode(self.tokenizer, [pair[side] for pair in some]) for side in (0, 1))
+            for first, second in zip(*sides, strict=True):
+                lengths = fair_lengths(len(first.ids), len(second.ids), capacity)
+                longer += sum(lengths) < len(first.ids) + len(second.ids)
+                features.append(form.join(first.ids[: lengths[0]], second.ids[: lengths[1]]))
         return features, longer
 
     def predict(self, texts: Sequence[Any]) -> list[dict[str, Any]]:

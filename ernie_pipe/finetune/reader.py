@@ -102,7 +102,9 @@ class Reader(Head[Question]):
         if unlike:
             log.warning("%d answers do not begin and end where tokens do: learnt by the nearest", unlike)
         features = []
-        for window, feature in self._windows([e.question for _, e, _ in learnt], [item for item, _, _ in learnt]):
+        cuts, shorter = self._windows([e.question for _, e, _ in learnt], [item for item, _, _ in learnt])
+        self._tell(shorter, len(learnt))
+        for window, feature in cuts:
             first, last = inside(learnt[window.question][2], window)
             features.append({**feature, "start_positions": first, "end_positions": last})
         if len(features) > len(learnt):
@@ -117,16 +119,28 @@ class Reader(Head[Question]):
         found = dict(zip(unique, encoder.encode(self.tokenizer, unique), strict=True))
         return [found[item.context] for item in items]
 
-    def _windows(self, questions: Sequence[str], contexts: Sequence["Tokens"]) -> list[tuple[Window, dict]]:
-        """Return the windows of every question with their inputs; a context without tokens has none."""
+    @property
+    def _room(self) -> int:
+        return self.settings.max_tokens - self._form.special
+
+    @property
+    def _most(self) -> int:
+        """The tokens of a question, at most."""
+        return min(self.settings.max_question, self._room // 2)
+
+    def _tell(self, shorter: int, count: int) -> None:
+        if shorter:
+            log.warning("%d of %d questions are cut to %d tokens", shorter, count, self._most)
+
+    def _windows(self, questions: Sequence[str], contexts: Sequence["Tokens"]) -> tuple[list[tuple[Window, dict]], int]:
+        """Return the windows of every question with their inputs, and how many questions were cut.
+
+        A context without tokens has no windows.
+        """
         from ernie_pipe.finetune import encoder
 
-        room = self.settings.max_tokens - self._form.special
-        most = min(self.settings.max_question, room // 2)
+        room, most = self._room, self._most
         asked = [item.ids for item in encoder.encode(self.tokenizer, questions)]
-        cut = sum(len(ids) > most for ids in asked)
-        if cut:
-            log.warning("%d of %d questions are cut to %d tokens", cut, len(asked), most)
         found = []
         for number, (ids, context) in enumerate(zip(asked, contexts, strict=True)):
             first = ids[:most]
@@ -136,7 +150,7 @@ class Reader(Head[Question]):
             ):
                 window = Window(number, start, end, self._form.second_start(first))
                 found.append((window, self._form.join(first, context.ids[start:end])))
-        return found
+        return found, sum(len(ids) > most for ids in asked)
 
     def collator(self) -> Any:
         """Return transformers' collator that pads the inputs."""
@@ -169,8 +183,8 @@ class Reader(Head[Question]):
 
     def report(self, examples: Sequence[Question], outputs: Sequence[Ranked]) -> report.Report:
         """Return scores with their intervals, and the answers of the least F1, the surest first."""
-        answers = self._given(outputs)
-        em, f1 = cmrc.scores(_texts(examples), [answer["answer"] for answer in answers])
+        answers, texts = self._given(outputs), _texts(examples)
+        em, f1 = cmrc.scores(texts, [answer["answer"] for answer in answers])
         errors = [
             {
                 "where": example.where,
@@ -179,12 +193,12 @@ class Reader(Head[Question]):
                 "predicted": answer["answer"],
                 "loss": round(1 - overlap + answer["score"], 6),
             }
-            for example, right, answer, overlap in zip(examples, _texts(examples), answers, f1, strict=True)
+            for example, right, answer, overlap in zip(examples, texts, answers, f1, strict=True)
             if overlap < 1
         ]
         return {
             "examples": len(examples),
-            "metrics": cmrc.reading(_texts(examples), [answer["answer"] for answer in answers]),
+            "metrics": cmrc.summary(texts, em, f1),
             "intervals": bootstrap.of_means({"em": em, "f1": f1}, seed=self.settings.seed),
             "worst": report.worst(errors),
         }
@@ -219,11 +233,26 @@ class Reader(Head[Question]):
         return [found.answer(self.settings.n_best, null) for found in ranked]
 
     def _ranked(self, items: Sequence[Question]) -> list[Ranked]:
-        from ernie_pipe.finetune import inference
+        from ernie_pipe.finetune import encoder
 
         self.labels  # noqa: B018  (refuses a model that was not fitted)
+        ranked: list[Ranked] = []
+        shorter = 0
+        for some in encoder.chunks(items):
+            found, cut = self._ranked_at_once(some)
+            ranked += found
+            shorter += cut
+        self._tell(shorter, len(items))
+        empty = sum(found.null is None for found in ranked)
+        if empty:
+            log.warning("%d contexts have no tokens: their answers are empty", empty)
+        return ranked
+
+    def _ranked_at_once(self, items: Sequence[Question]) -> tuple[list[Ranked], int]:
+        from ernie_pipe.finetune import inference
+
         tokens = self._contexts(items)
-        cuts = self._windows([item.question for item in items], tokens)
+        cuts, shorter = self._windows([item.question for item in items], tokens)
         names = ("start_logits", "end_logits")
         found = inference.outputs(
             self.model, self.tokenizer, [feature for _, feature in cuts], self.settings.batch_size, names=names
@@ -231,12 +260,9 @@ class Reader(Head[Question]):
         scores: list[list[Scored]] = [[] for _ in items]
         for (window, _), row in zip(cuts, found, strict=True):
             scores[window.question].append((window, row[names[0]], row[names[1]]))
-        empty = sum(not rows for rows in scores)
-        if empty:
-            log.warning("%d contexts have no tokens: their answers are empty", empty)
         limits = {"longest": self.settings.max_answer, "n_best": self.settings.n_best}
         rows = zip(items, tokens, scores, strict=True)
-        return [rank(item.context, context, pieces, **limits) for item, context, pieces in rows]
+        return [rank(item.context, context, pieces, **limits) for item, context, pieces in rows], shorter
 
 
 def _texts(examples: Sequence[Question]) -> list[list[str]]:

@@ -192,11 +192,15 @@ class SequenceHead(Head[E]):
 
     def _logits(self, items: Sequence[Any]) -> Outputs:
         """Return [N, L] of the inputs, and how many were cut."""
-        from ernie_pipe.finetune import inference
+        from ernie_pipe.finetune import encoder, inference
 
-        inputs, longer = self.inputs(items)
-        rows = inference.logits(self.model, self.tokenizer, inputs, self.settings.batch_size)
-        return np.array(rows).reshape(len(rows), len(self.labels)), longer
+        rows: list[np.ndarray] = []
+        cut = 0
+        for some in encoder.chunks(items):
+            inputs, longer = self.inputs(some)
+            rows += inference.logits(self.model, self.tokenizer, inputs, self.settings.batch_size)
+            cut += longer
+        return np.array(rows).reshape(len(rows), len(self.labels)), cut
 
     def outputs(self, examples: Sequence[E]) -> Outputs:
         """Return the logits [N, L], and how many inputs were cut to `max_tokens`."""

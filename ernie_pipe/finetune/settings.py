@@ -42,6 +42,9 @@ class FinetuneSettings(Settings):
     layer_decay: float = Field(1.0, gt=0, le=1, description="a layer's learning rate, as a share of the one above")
     frozen_layers: int = Field(0, ge=0, description="lowest layers to leave as they are, the embeddings with them")
     frozen_embeddings: bool = Field(False, description="leave the embeddings as they are")
+    dropout: float | None = Field(
+        None, ge=0, lt=1, description="dropout of hidden states while training; empty: as the encoder was pretrained"
+    )
     class_weights: str | dict[str, float] | None = Field(
         None, description="weight of each label in the loss: a mapping, or balanced, by 1 / its frequency"
     )

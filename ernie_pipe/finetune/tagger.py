@@ -79,16 +79,18 @@ class Tagger(Head[TaggedText]):
 
     def features(self, examples: Sequence[TaggedText]) -> list[dict]:
         """Return `input_ids` and one label id a token; a long text gives several, cut between entities."""
+        from ernie_pipe.finetune import encoder
+
         ids = {label: i for i, label in enumerate(self.labels)}
-        tokens = self._encode([example.text for example in examples])
-        found, lost = [], 0
-        for example, item in zip(examples, tokens, strict=True):
-            token_tags = align(item, example)
-            lost += len(set(example.entities) - set(to_characters(item, token_tags)))
-            found += self._windows_of(item, [ids[tag] if tag else IGNORED for tag in token_tags], token_tags)
+        found, lost, empty = [], 0, 0
+        for some in encoder.chunks(examples):
+            for example, item in zip(some, self._encode([example.text for example in some]), strict=True):
+                token_tags = align(item, example)
+                lost += len(set(example.entities) - set(to_characters(item, token_tags)))
+                empty += not item.ids
+                found += self._windows_of(item, [ids[tag] if tag else IGNORED for tag in token_tags], token_tags)
         if lost:
             log.warning("%d entities do not begin and end where tokens do: learnt by the nearest", lost)
-        empty = sum(not item.ids for item in tokens)
         if empty:
             log.warning("%d texts have no tokens: nothing to learn from them", empty)
         if len(found) > len(examples) - empty:
@@ -166,11 +168,14 @@ class Tagger(Head[TaggedText]):
 
         `text[start:end]` is the entity in the text as given; the score is the mean probability of its tags.
         """
-        labels = self.labels
-        texts = self._checked_texts(texts)
-        tokens = self._encode(texts)
-        rows = zip(texts, tokens, self._probabilities(tokens), strict=True)
-        return [decode(text, item, shares, labels) for text, item, shares in rows]
+        from ernie_pipe.finetune import encoder
+
+        labels, answers = self.labels, []
+        for some in encoder.chunks(self._checked_texts(texts)):
+            tokens = self._encode(some)
+            rows = zip(some, tokens, self._probabilities(tokens), strict=True)
+            answers += [decode(text, item, shares, labels) for text, item, shares in rows]
+        return answers
 
     def read_inputs(self, path: str | Path) -> list[Any]:
         """Return the texts of a file, labelled or not."""

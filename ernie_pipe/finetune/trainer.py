@@ -1,7 +1,8 @@
 """transformers' Trainer with our loss, our order of examples, and rates by layer.
 
-A step is that of the Trainer: mean loss, clipping at norm 1, AdamW, linear warm-up and decay. A loss that is a mean
-over classified things (sequences or tokens) is one over the whole step, in however many parts it is computed.
+A step is that of the Trainer: mean loss, clipping at norm 1, AdamW, linear warm-up and decay. The mean is one over the
+whole step, in however many parts it is computed: over the labels where a head classifies sequences or tokens, else over
+the sequences, each part's mean by its share of them.
 """
 
 import math
@@ -45,8 +46,9 @@ class HeadTrainer(Trainer):
         self.adversary = objective.Adversary(model.get_input_embeddings(), settings.fgm) if settings.fgm else None
         # The number of labels in a step is counted for models that take it; here our own loss does.
         self.model_accepts_loss_kwargs = True
-        self.loss_is_scaled_for_ga = self.classes
+        self.loss_is_scaled_for_ga = True
         self._passes = 2 if settings.r_drop else 1
+        self._sequences = 0
 
     def _checked_weights(self, features: Sequence[dict]) -> Tensor | None:
         wanted = self.settings.class_weights
@@ -72,14 +74,22 @@ class HeadTrainer(Trainer):
             )
         return optimizer
 
+    def get_batch_samples(self, epoch_iterator: Any, num_batches: int, device: torch.device) -> tuple[list, Any]:
+        """Return the parts of a step with the number of their labels; the sequences in them are counted too."""
+        parts, items = super().get_batch_samples(epoch_iterator, num_batches, device)
+        self._sequences = sum(len(part["input_ids"]) for part in parts)
+        return parts, items
+
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
-        """Return the mean loss of one pass, or of two with their divergence."""
+        """Return what a part adds to the mean loss of its step: of one pass, or of two with their divergence."""
         passes = [model(**inputs) for _ in range(self._passes)]
         loss = sum(self._loss(outputs, inputs, num_items_in_batch) for outputs in passes) / len(passes)
         if len(passes) == 2:
             loss = loss + self.settings.r_drop * self._divergence(passes[0], passes[1], inputs, num_items_in_batch)
+        if not self.classes and self._sequences:
+            loss = loss * len(inputs["input_ids"]) / self._sequences
         return (loss, passes[0]) if return_outputs else loss
 
     def _loss(self, outputs: Any, inputs: dict[str, Any], items: Any) -> Tensor:

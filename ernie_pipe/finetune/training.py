@@ -11,6 +11,7 @@ import torch
 from transformers import PreTrainedModel, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
+from ernie_pipe.errors import InputError
 from ernie_pipe.finetune import layers
 from ernie_pipe.finetune.encoder import device, quiet
 from ernie_pipe.finetune.settings import FinetuneSettings
@@ -65,10 +66,13 @@ def train(
     seed: int,
     score: Score | None = None,
 ) -> int:
-    """Train `model` in place and return the epoch whose weights it has.
+    """Train `model` in place and return the epoch whose weights it has; it is left without dropout, in float32.
 
-    With `score`, a function of the model's present weights, these are the best epoch's, else the last's.
+    With `score`, a function of the model's present weights, these are the best epoch's, else the last's. `InputError`:
+    there are no features.
     """
+    if not features:
+        raise InputError("train: nothing to learn from: no example gives the model a token to learn by")
     with tempfile.TemporaryDirectory() as folder:
         trainer = HeadTrainer(
             model,
@@ -84,10 +88,13 @@ def train(
         keep = KeepBest(score, settings.early_stop) if score else None
         if keep:
             trainer.add_callback(keep)
-        with quiet(), layers.frozen(model, settings):
+        with quiet(), layers.frozen(model, settings), layers.dropout(model, settings):
             trainer.train()
+        # With bf16 its forward would go on in that precision, unlike that of the model once saved and loaded.
+        trainer.accelerator.unwrap_model(model, keep_fp32_wrapper=False)
     if keep:
         model.load_state_dict(keep.weights)
+    model.eval()
     return keep.epoch if keep else math.ceil(trainer.state.epoch)
 
 

@@ -106,3 +106,10 @@ def test_the_difference_is_counted_in_standard_errors(suite, model, capsys):
 def test_a_set_that_is_not_there_is_named(suite, model):
     with pytest.raises(InputError, match="no `lcqmc` without --data: sentiment"):
         suite.chosen(options(model, sets=["lcqmc"]))
+
+
+def test_a_training_that_diverges_scores_the_worst_and_ends_nothing(suite, model, tmp_path):
+    args, given = options(model, epochs=4), suite.SAMPLE["sentiment"]
+    parts = suite.prepared(given, args)
+    found = suite.train_one(suite.Job("sentiment", "pretrained", 1e30, 1), given, parts, args, tmp_path)
+    assert (found.dev, found.test) == (-1.0, 0.0)

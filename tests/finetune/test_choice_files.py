@@ -47,6 +47,13 @@ def test_fewclue_lines_have_one_blank(write, said):
     assert "ChID lines" in said()
 
 
+def test_a_question_beside_a_blank_is_kept():
+    row = {"context": "他#idiom#走。", "question": "怎样？", "choices": ["快快", "慢慢"], "answer": "慢慢"}
+    (example,) = read_choices([row])
+    assert (example.question, example.blank, example.answer) == ("怎样？", (1, 8), 1)
+    assert read_choices([row | {"question": None}])[0].question == ""
+
+
 def test_the_contest_s_lines_have_candidates_and_truth_for_each_blank(write):
     row = {"content": "#idiom#，#idiom#。", "groundTruth": ["乙", "丙"], "candidates": [["甲", "乙"], ["丙", "丁"]]}
     found = read_choices(write("a.txt", lines(row)))

@@ -155,7 +155,7 @@ def test_long_texts_are_cut_counted_and_said(embedder, said):
 def test_chunks_change_nothing(embedder, monkeypatch):
     texts = [row["text_a"] for row in alike()]
     whole = embedder.encode(texts)
-    monkeypatch.setattr("ernie_pipe.finetune.embedder_model.CHUNK", 5)
+    monkeypatch.setattr("ernie_pipe.finetune.encoder.CHUNK", 5)
     assert np.allclose(embedder.encode(texts), whole, atol=1e-6)
     assert embedder.encode([]).shape == (0, 32)
 
@@ -214,3 +214,9 @@ def test_several_seeds_keep_the_best_with_its_threshold(encoder_folder):
 def test_options_for_classes_are_refused(encoder_folder, change):
     with pytest.raises(InputError, match=f"Embedder: `{next(iter(change))}` is for heads that answer with a class"):
         Embedder.from_pretrained(encoder_folder, **change)
+
+
+def test_vectors_become_lists_one_by_one(embedder):
+    texts = [row["text_a"] for row in alike()]
+    found = embedder.answers_of(texts)
+    assert next(found) == embedder.predict(texts)[0]

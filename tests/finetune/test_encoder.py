@@ -3,7 +3,7 @@ import shutil
 
 import pytest
 import torch
-from transformers import AutoModel, BertConfig, BertModel, GPT2Config, T5Config
+from transformers import AutoModel, BertConfig, BertModel, BertTokenizer, GPT2Config, T5Config
 
 from ernie_pipe.errors import InputError
 from ernie_pipe.finetune.encoder import (
@@ -12,6 +12,7 @@ from ernie_pipe.finetune.encoder import (
     load_config,
     load_tokenizer,
     new_model,
+    single_inputs,
     special_ids,
     token_limit,
 )
@@ -50,6 +51,16 @@ def test_damaged_weights_are_refused(encoder_folder, tmp_path):
     (tmp_path / "model.safetensors").write_bytes(b"abc")
     with pytest.raises(InputError, match="not loadable"):
         new_model(tmp_path, TOKEN_HEAD, LABELS, 0)
+
+
+def test_features_hold_one_object_for_each_id():
+    # Python itself shares the numbers to 256 alone.
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *(f"w{number}" for number in range(300))]
+    tokenizer = BertTokenizer(vocab={word: i for i, word in enumerate(words)})
+    (one, other), cut = single_inputs(tokenizer, ["w299 w299", "w299"], 8)
+    assert cut == 0
+    assert one["input_ids"][1] > 256
+    assert one["input_ids"][1] is one["input_ids"][2] is other["input_ids"][1]
 
 
 @pytest.mark.parametrize("config", [GPT2Config(), T5Config()])

@@ -5,7 +5,7 @@ import torch
 from transformers import AutoModel
 
 from ernie_pipe.errors import InputError
-from ernie_pipe.finetune import Classifier, PairClassifier, Tagger, fitting, inference, record
+from ernie_pipe.finetune import Classifier, PairClassifier, Tagger, encoder, fitting, inference, record
 from tests.finetune.toys import FAST, alike, choices, journeys, opinions, questions, verdicts
 
 ONE = FAST | {"epochs": 1}
@@ -180,6 +180,26 @@ def test_a_set_is_predicted_once_for_its_scores_and_its_report(name, request, mo
     # For each seed: dev after two epochs, then dev and test.
     assert len(passes) == 2 * (2 + 2)
     assert again.reports["test"]["metrics"].items() <= again.metrics["test"].items()
+
+
+@pytest.mark.parametrize("name", FIXTURES)
+def test_many_inputs_are_tokenized_and_computed_in_chunks(name, request, monkeypatch):
+    head, rows = request.getfixturevalue(name), ROWS[name]
+    sizes = []
+    encode = encoder.encode
+    monkeypatch.setattr(encoder, "encode", lambda tok, texts: sizes.append(len(texts)) or encode(tok, texts))
+    examples = head.read(rows, "data")
+    whole, features = head.evaluate(rows), head.features(examples)
+    # An example has four choices, or two sentences, at most.
+    assert max(sizes) > 3 * 4
+    monkeypatch.setattr(encoder, "CHUNK", 3)
+    sizes.clear()
+    parts = head.evaluate(rows)
+    assert parts.pop("per_type", None) == whole.pop("per_type", None)
+    assert parts == pytest.approx(whole, abs=1e-5)
+    assert max(sizes) <= 3 * 4
+    assert head.features(examples) == features
+    assert name == "reader" or max(sizes) <= 3 * 4
 
 
 @pytest.mark.parametrize("name", FIXTURES)

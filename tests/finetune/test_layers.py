@@ -1,4 +1,5 @@
 import pytest
+from torch import nn
 from transformers import (
     AlbertConfig,
     BertConfig,
@@ -8,7 +9,7 @@ from transformers import (
 )
 
 from ernie_pipe.errors import InputError
-from ernie_pipe.finetune.layers import check, depth, frozen, parameter_groups
+from ernie_pipe.finetune.layers import check, depth, dropout, frozen, parameter_groups
 from ernie_pipe.finetune.settings import FinetuneSettings
 
 SMALL = {"vocab_size": 20, "hidden_size": 8, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 8}
@@ -73,3 +74,29 @@ def test_layers_that_are_not_there_are_refused():
     with pytest.raises(InputError, match="ALBERT share their weights"):
         check(AlbertConfig(), FinetuneSettings(layer_decay=0.9))
     check(AlbertConfig(), FinetuneSettings())
+
+
+def rates(model):
+    return {name: module.p for name, module in model.named_modules() if isinstance(module, nn.Dropout)}
+
+
+def test_dropout_is_that_of_hidden_states_and_of_training_alone(model):
+    before = rates(model)
+    with dropout(model, FinetuneSettings(dropout=0.3)):
+        inside = rates(model)
+    assert rates(model) == before
+    assert {name for name, rate in inside.items() if rate == 0.3} == {name for name in before if ".self." not in name}
+    assert inside["bert.encoder.layer.0.attention.self.dropout"] == 0.1
+    with dropout(model, FinetuneSettings()):
+        assert rates(model) == before
+
+
+def test_r_drop_needs_a_dropout():
+    still = BertForTokenClassification(BertConfig(**SMALL, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0))
+    with (
+        pytest.raises(InputError, match="r_drop: the encoder has no dropout"),
+        dropout(still, FinetuneSettings(r_drop=1.0)),
+    ):
+        pass
+    with dropout(still, FinetuneSettings(r_drop=1.0, dropout=0.1)):
+        assert still.dropout.p == 0.1

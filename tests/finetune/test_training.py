@@ -5,9 +5,10 @@ import pytest
 import torch
 
 from ernie_pipe.errors import InputError
+from ernie_pipe.finetune import Classifier, Reader, Tagger
 from ernie_pipe.finetune.settings import FinetuneSettings
 from ernie_pipe.finetune.training import KeepBest, _arguments, train
-from tests.finetune.toys import opinions
+from tests.finetune.toys import FAST, opinions
 
 
 def run(scores, patience):
@@ -65,3 +66,26 @@ def test_cuda_is_refused_where_there_is_none(tmp_path):
 def test_the_warm_up_is_a_share_of_the_steps(tmp_path):
     arguments = _arguments(FinetuneSettings(warmup_ratio=0.25, device="cpu"), 1, str(tmp_path), 8)
     assert arguments.get_warmup_steps(200) == 50
+
+
+@pytest.mark.parametrize("bf16", [False, True])
+def test_a_trained_model_answers_without_dropout_and_as_it_will_once_loaded(encoder_folder, tmp_path, bf16):
+    head = Classifier.from_pretrained(encoder_folder, **FAST | {"epochs": 2}, bf16=bf16)
+    result = head.fit(opinions(), dev=opinions())
+    assert not head.model.training
+    head.save(tmp_path / "out")
+    texts, loaded = [row["text"] for row in opinions()], Classifier.from_pretrained(tmp_path / "out")
+    assert loaded.predict(texts) == head.predict(texts)
+    assert loaded.evaluate(opinions()) == result["dev"]
+
+
+@pytest.mark.parametrize(
+    ("head", "row"),
+    [
+        (Tagger, {"text": "\ufffd", "entities": [{"start": 0, "end": 1, "type": "LOC"}]}),
+        (Reader, {"question": "在", "context": "他\ufffd", "answers": [{"text": "\ufffd", "answer_start": 1}]}),
+    ],
+)
+def test_data_without_a_token_to_learn_by_is_refused(encoder_folder, head, row):
+    with pytest.raises(InputError, match="train: nothing to learn from"):
+        head.from_pretrained(encoder_folder, **FAST).fit([row])
