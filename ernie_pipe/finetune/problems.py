@@ -3,6 +3,7 @@
 Pure functions and one record of a judged set. Shapes: `N` examples, `L` labels.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -27,11 +28,13 @@ SCORE = "score"
 _GRADES = 5
 
 
-def choose(labels: Sequence[Label], *, graded_integers: bool) -> tuple[Problem, str]:
+def choose(labels: Sequence[Label], *, graded_integers: bool, separator: str = "|") -> tuple[Problem, str]:
     """Return the problem that labels pose, and what tells it."""
     if any(isinstance(label, tuple) for label in labels):
         return "multi", "labels are lists"
     names = {label for label in labels if isinstance(label, str)}
+    if _are_joined(names, separator):
+        return "multi", f"cells hold several labels, set apart by `{separator}`"
     if all(map(is_number, names)):
         if not all(name.lstrip("+-").isdecimal() for name in names):
             return "regression", "labels are numbers with decimals"
@@ -39,6 +42,21 @@ def choose(labels: Sequence[Label], *, graded_integers: bool) -> tuple[Problem, 
         if graded_integers and len(values) >= _GRADES and values == list(range(values[0], values[-1] + 1)):
             return "regression", f"labels are the grades {values[0]} to {values[-1]}"
     return "single", f"{len(names)} different labels"
+
+
+def _are_joined(names: set[str], separator: str) -> bool:
+    """Tell whether labels are several in one cell: each part of every such cell stands in another cell too.
+
+    So `体育|财经` beside `体育` and `财经` is two labels, and the paths `新闻|体育` and `新闻|财经` are one each.
+    """
+    cells = [_parts(name, separator) for name in names]
+    seen = Counter(part for cell in cells for part in cell)
+    joined = [cell for cell in cells if len(cell) > 1]
+    return bool(joined) and all(seen[part] > 1 for cell in joined for part in cell)
+
+
+def _parts(label: str, separator: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(part.strip() for part in label.split(separator) if part.strip()))
 
 
 def of_config(config: Any) -> Problem:
@@ -54,9 +72,11 @@ def target(label: Label, problem: Problem, separator: str, where: str) -> Any:
     if problem == "multi":
         if isinstance(label, tuple):
             return label
-        return tuple(dict.fromkeys(part.strip() for part in label.split(separator) if part.strip()))
+        return _parts(label, separator)
     if isinstance(label, tuple):
-        raise InputError(f"{where}: several labels {list(label)!r} where one is asked for: set problem to multi")
+        raise InputError(
+            f"{where}: several labels {list(label)!r} for a model that gives one: train with problem multi"
+        )
     if problem == "single":
         return label
     if not is_number(label):

@@ -123,7 +123,9 @@ class SequenceHead(Head[E]):
         `InputError`: one class alone, a label that is no number, several labels where one is asked for.
         """
         given = [example.label for example in examples]
-        chosen, why = problems.choose(given, graded_integers=self.graded_integers)
+        chosen, why = problems.choose(
+            given, graded_integers=self.graded_integers, separator=self.settings.label_separator
+        )
         if self.settings.problem != "auto":
             chosen, why = self.settings.problem, "as set"
         log.info("problem: %s (%s)", chosen, why)

@@ -19,6 +19,7 @@ from ernie_pipe.finetune.data import Source, check_labels
 from ernie_pipe.finetune.entities import TaggedText, read_tagging, read_tagging_inputs
 from ernie_pipe.finetune.head import Head
 from ernie_pipe.finetune.settings import FinetuneSettings
+from ernie_pipe.finetune.tag_lines import WORD
 from ernie_pipe.text import tags
 from ernie_pipe.text.tags import Span
 
@@ -182,8 +183,9 @@ class Tagger(Head[TaggedText]):
         return read_tagging_inputs(path)
 
     def row(self, item: str, answer: list[dict[str, Any]]) -> dict[str, Any]:
-        """Return the text with its entities."""
-        return {"text": item, "entities": answer}
+        """Return the text with its entities, for a segmenter with its words."""
+        words = {"words": [span["text"] for span in answer]} if self._types_of(self.labels) == {WORD} else {}
+        return {"text": item, **words, "entities": answer}
 
     def _probabilities(self, tokens: Sequence["Tokens"]) -> list[np.ndarray]:
         """Return [its tokens, labels] for each text, over overlapping windows where it is long."""

@@ -10,13 +10,14 @@ _MARGIN = 1e-6
 
 
 def best_cut(values: np.ndarray, scores: np.ndarray, *, near: float) -> float:
-    """Return the cut of the highest score: halfway between two values, or just outside of all.
+    """Return the cut of the highest score: halfway between two values, or outside of all, at `near` where that is so.
 
     `values` [N] ascend, and `scores[i]` of [N + 1] is that of a cut with i values below it. No cut goes between equal
     values; of equally good ones the nearest to `near` is taken.
     """
     values, scores = values.astype(np.float64), scores.astype(np.float64)
-    edges = np.concatenate([[values[0] - _MARGIN], (values[:-1] + values[1:]) / 2, [values[-1] + _MARGIN]])
+    outside = [min(near, values[0] - _MARGIN)], [max(near, values[-1] + _MARGIN)]
+    edges = np.concatenate([outside[0], (values[:-1] + values[1:]) / 2, outside[1]])
     scores[1:-1][values[:-1] == values[1:]] = -np.inf
     best = np.flatnonzero(scores == scores.max())
     return float(edges[best[np.argmin(np.abs(edges[best] - near))]])

@@ -21,6 +21,11 @@ from ernie_pipe.finetune.problems import Judged, answer, choose, losses, of_conf
         (["-1", "1e-3"], False, "regression"),
         (["nan", "1.0"], False, "single"),
         ([("好",), "坏"], False, "multi"),
+        (["体育|财经", "财经", "体育"], False, "multi"),
+        (["体育|财经", "财经|健康", "健康|体育"], False, "multi"),
+        (["新闻|体育", "新闻|财经", "新闻"], False, "single"),
+        (["体育|财经", "体育|财经"], False, "single"),
+        (["a | b", "b|", "a"], False, "multi"),
     ],
 )
 def test_labels_tell_the_problem(labels, graded, problem):
@@ -44,7 +49,7 @@ def test_labels_are_taken_as_the_problem_wants_them():
     assert target("1.5", "regression", "|", "x:1") == 1.5
     with pytest.raises(InputError, match="x:1: label `高` is no number"):
         target("高", "regression", "|", "x:1")
-    with pytest.raises(InputError, match=r"x:1: several labels \['a', 'b'\] where one is asked for"):
+    with pytest.raises(InputError, match=r"x:1: several labels \['a', 'b'\] for a model that gives one"):
         target(("a", "b"), "single", "|", "x:1")
 
 

@@ -149,3 +149,17 @@ def test_a_report_counts_missed_and_false_entities(tagger):
     low, high = found["intervals"]["f1"]
     assert low < found["metrics"]["f1"] < high == 1.0
     assert found["per_label"]["LOC"]["entities"] == 19
+
+
+def test_a_segmenter_writes_its_words(encoder_folder, tagger):
+    rows = [
+        {"tokens": [who, verb, place, "。"], "tags": ["S"] * 4}
+        for who in "他她"
+        for verb in ("出生", "去过")
+        for place in ("北京", "哈尔滨")
+    ]
+    segmenter = Tagger.from_pretrained(encoder_folder, **FAST)
+    segmenter.fit(rows)
+    (answer,) = segmenter.predict(["她去过北京。"])
+    assert segmenter.row("她去过北京。", answer)["words"] == ["她", "去过", "北京", "。"]
+    assert "words" not in tagger.row("她去过北京。", [])

@@ -45,3 +45,9 @@ def test_a_cut_lies_between_values_and_the_nearest_of_equals_is_taken():
     assert best_cut(values, scores, near=4.0) == 3.5
     assert best_cut(values[:1], np.array([0, 1]), near=0.0) == pytest.approx(1.0, abs=1e-5)
     assert best_cut(values[:1], np.array([0, 1]), near=0.0) > 1
+
+
+def test_a_cut_outside_of_all_values_is_the_usual_one_where_that_is_as_good():
+    values = np.array([-5.0, -3.0])
+    assert best_cut(values, np.array([0, 0, 1]), near=0.0) == 0.0
+    assert best_cut(-values[::-1], np.array([1, 0, 0]), near=0.0) == 0.0
