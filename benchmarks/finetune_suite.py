@@ -9,8 +9,8 @@ the first seed's score on dev. The best epoch on dev is scored on test. A traini
 the worst of scores.
 
 Before that, what test has is taken out of dev and train, and what dev has out of train: an example goes as soon as one
-of its texts (for questions: its context) stands there. Sets without a dev part give every tenth group of their training
-data to it. Then --examples, --dev and --test of each are drawn.
+of its texts (for questions: its context) stands there. Sets without a test or dev part give every tenth group of their
+training data to it. Then --examples, --dev and --test of each are drawn.
 
 The line of a set: mean and deviation over the seeds, the difference, its standard error √(s²/n + s²/n), and whether it
 is more than twice that. The last line is JSON with all scores, the rates, what was taken out, and the seconds.
@@ -30,6 +30,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -52,7 +53,7 @@ class Set:
     task: str
     metric: str
     train: str
-    test: str
+    test: str = ""
     dev: str = ""
     settings: dict[str, Any] = field(default_factory=dict)
     aim: bool = False
@@ -66,9 +67,8 @@ SETS = {
         "classifier", "accuracy", "chnsenticorp/train.tsv", "chnsenticorp/test.tsv", "chnsenticorp/dev.tsv", aim=True
     ),
     "msra_ner": Set("tagger", "f1", "msra_ner/train.txt", "msra_ner/dev.txt", aim=True),
-    # The other way round: in its dev part equal pairs are longer than unequal ones, which its test part does not have,
-    # so that a model of lengths learns from dev what is wrong in test.
-    "lcqmc": Set("pair", "accuracy", "lcqmc/test.txt", "lcqmc/dev.txt", aim=True),
+    # Its other part has other lengths: there equal pairs are longer than unequal ones, which here they are not.
+    "lcqmc": Set("pair", "accuracy", "lcqmc/test.txt", aim=True),
     "stsb_zh": Set(
         "embedder",
         "spearman",
@@ -155,9 +155,8 @@ class Parts(NamedTuple):
 
 
 class Job(NamedTuple):
-    """One training: a set, an encoder, a learning rate, a seed."""
+    """One training: an encoder, a learning rate, a seed."""
 
-    name: str
     kind: str
     rate: float
     seed: int
@@ -192,12 +191,14 @@ def main() -> int:
             raise InputError("--seeds: a deviation needs two")
         sets = chosen(args)
         parts = {name: prepared(one, args) for name, one in sets.items()}
-        with tempfile.TemporaryDirectory(prefix="ernie_pipe_benchmark_") as folder:
-            found = trained(args, sets, parts, Path(folder))
+        lines = measured(args, sets, parts)
     except InputError as error:
         print(mistake(error), file=sys.stderr)
         return 2
-    report(args, sets, parts, found, time.time() - began)
+    aims = [line for line in lines.values() if line["aim"]]
+    won, seconds = sum(line["wins"] for line in aims), time.time() - began
+    print(f"{won} of {len(aims)} by more than two standard errors; {seconds / 60:.0f} minutes")
+    print(json.dumps({"sets": lines, "won": won, "of": len(aims), "seconds": round(seconds)}))
     return 0
 
 
@@ -217,12 +218,13 @@ def prepared(one: Set, args: argparse.Namespace) -> Parts:
     """Read a set, take out of its parts what a later one has, and draw as many examples as are asked for."""
     root = Path(args.data) if args.data else resources.sample()
     form, head = FORMS[one.task], head_class(one.task).from_pretrained(args.model, **one.settings)
-    test = head.read(str(root / one.test), "test")
-    train = head.read(str(root / one.train), "train")
-    if one.dev:
-        dev = head.read(str(root / one.dev), "dev")
-    else:
-        train, dev = split(train, form)
+    train, parts = head.read(str(root / one.train), "train"), {}
+    for name, file in (("test", one.test), ("dev", one.dev)):
+        if file:
+            parts[name] = head.read(str(root / file), name)
+        else:
+            train, parts[name] = split(train, form)
+    test, dev = parts["test"], parts["dev"]
     kept_dev = without(dev, test, form)
     kept = without(train, [*test, *dev], form)
     return Parts(
@@ -262,30 +264,56 @@ def drawn(examples: Sequence[Any], most: int, form: Form) -> list[Row]:
     return [form.row(example) for example in some]
 
 
-def trained(
-    args: argparse.Namespace, sets: dict[str, Set], parts: dict[str, Parts], folder: Path
-) -> dict[tuple[str, str], dict[float, list[Outcome]]]:
-    """Return what each set and encoder scored by rate; the chosen rate has a score for every seed."""
-    for seed in range(1, args.seeds + 1):
-        blank_encoder(args.model, folder / str(seed), seed)
-    rates = {name: args.rates or [recipe(one)["learning_rate"]] for name, one in sets.items()}
-    first = [Job(name, kind, rate, 1) for name in sets for kind in BOTH for rate in rates[name]]
-    found: dict[tuple[str, str], dict[float, list[Outcome]]] = {(name, kind): {} for name in sets for kind in BOTH}
-    with ProcessPoolExecutor(args.processes, multiprocessing.get_context("spawn")) as pool:
+def measured(args: argparse.Namespace, sets: dict[str, Set], parts: dict[str, Parts]) -> dict[str, dict[str, Any]]:
+    """Train on set after set, print the line of each, and return what JSON says of them."""
+    print(f"{'set':14}{'head':12}{'metric':10}{'train':>6}{'test':>6}  {'pretrained':16}{'random':16}difference")
+    lines = {}
+    with (
+        tempfile.TemporaryDirectory(prefix="ernie_pipe_benchmark_") as folder,
+        ProcessPoolExecutor(args.processes, multiprocessing.get_context("spawn")) as pool,
+    ):
+        for seed in range(1, args.seeds + 1):
+            blank_encoder(args.model, Path(folder) / str(seed), seed)
+        for name, one in sets.items():
+            run = partial(run_jobs, pool, name, one, parts[name], args, Path(folder))
+            lines[name] = compared(name, one, parts[name], trained(args, one, run))
+    return lines
 
-        def run(jobs: list[Job]) -> None:
-            waiting = [pool.submit(train_one, job, sets[job.name], parts[job.name], args, folder) for job in jobs]
-            for number, (job, future) in enumerate(zip(jobs, waiting, strict=True), start=1):
-                outcome = future.result()
-                found[job.name, job.kind].setdefault(job.rate, []).append(outcome)
-                told = f"dev {outcome.dev:.4f}, test {outcome.test:.4f}, {outcome.seconds:.0f} s"
-                print(
-                    f"{number}/{len(jobs)} {job.name} {job.kind} {job.rate:g} seed {job.seed}: {told}", file=sys.stderr
-                )
 
-        run(first)
-        best = {key: max(rates, key=lambda rate: rates[rate][0].dev) for key, rates in found.items()}
-        run([Job(*key, rate, seed) for key, rate in best.items() for seed in range(2, args.seeds + 1)])
+def run_jobs(
+    pool: ProcessPoolExecutor,
+    name: str,
+    one: Set,
+    parts: Parts,
+    args: argparse.Namespace,
+    folder: Path,
+    jobs: list[Job],
+) -> list[Outcome]:
+    """Train, several at a time, and say what each scored."""
+    waiting = [pool.submit(train_one, job, one, parts, args, folder) for job in jobs]
+    outcomes = []
+    for job, future in zip(jobs, waiting, strict=True):
+        outcomes.append(future.result())
+        told = "dev {:.4f}, test {:.4f}, {:.0f} s".format(*outcomes[-1])
+        print(f"{name}, {job.kind}, rate {job.rate:g}, seed {job.seed}: {told}", file=sys.stderr)
+    return outcomes
+
+
+Found = dict[str, dict[float, list[Outcome]]]
+"""Outcomes by encoder and rate, in the order of their seeds."""
+
+
+def trained(args: argparse.Namespace, one: Set, run: Callable[[list[Job]], list[Outcome]]) -> Found:
+    """Return what both encoders scored by rate; the chosen rate has a score for every seed."""
+    found: Found = {kind: {} for kind in BOTH}
+
+    def score(jobs: list[Job]) -> None:
+        for job, outcome in zip(jobs, run(jobs), strict=True):
+            found[job.kind].setdefault(job.rate, []).append(outcome)
+
+    score([Job(kind, rate, 1) for kind in BOTH for rate in args.rates or [recipe(one)["learning_rate"]]])
+    best = {kind: max(rates, key=lambda rate: rates[rate][0].dev) for kind, rates in found.items()}
+    score([Job(kind, rate, seed) for kind, rate in best.items() for seed in range(2, args.seeds + 1)])
     return found
 
 
@@ -331,37 +359,24 @@ def train_one(job: Job, one: Set, parts: Parts, args: argparse.Namespace, folder
     return Outcome(scores["dev"][head.dev_metric], scores["test"][one.metric], time.process_time() - began)
 
 
-def report(
-    args: argparse.Namespace,
-    sets: dict[str, Set],
-    parts: dict[str, Parts],
-    found: dict[tuple[str, str], dict[float, list[Outcome]]],
-    seconds: float,
-) -> None:
-    """Print a line for each set, and the line of JSON."""
-    lines: dict[str, Any] = {}
-    print(f"{'set':14}{'head':12}{'metric':10}{'train':>6}{'test':>6}  {'pretrained':16}{'random':16}{'difference':18}")
-    for name, one in sets.items():
-        sides = {kind: side(found[name, kind]) for kind in BOTH}
-        known, blank = sides["pretrained"], sides["random"]
-        gain = known["mean"] - blank["mean"]
-        error = math.sqrt((known["deviation"] ** 2 + blank["deviation"] ** 2) / args.seeds)
-        wins = gain > 2 * error
-        told = [f"{s['mean']:.3f} ± {s['deviation']:.3f}" for s in (known, blank)]
-        count, tested = len(parts[name].train), len(parts[name].test)
-        print(
-            f"{name:14}{one.task:12}{one.metric:10}{count:6}{tested:6}  {told[0]:16}{told[1]:16}"
-            f"{gain:+.3f} ± {error:.3f}{'  wins' if wins else ''}"
-        )
-        lines[name] = {
-            "head": one.task, "metric": one.metric, "train": count, "dev": len(parts[name].dev), "test": tested,
-            "removed": parts[name].removed, **sides, "difference": round(gain, 4), "standard_error": round(error, 4),
-            "wins": wins, "aim": one.aim,
-        }  # fmt: skip
-    aims = [line for line in lines.values() if line["aim"]]
-    won = sum(line["wins"] for line in aims)
-    print(f"{won} of {len(aims)} by more than two standard errors; {seconds / 60:.0f} minutes")
-    print(json.dumps({"sets": lines, "won": won, "of": len(aims), "seconds": round(seconds)}))
+def compared(name: str, one: Set, parts: Parts, found: Found) -> dict[str, Any]:
+    """Print the line of a set, and return what JSON says of it."""
+    sides = {kind: side(found[kind]) for kind in BOTH}
+    known, blank = sides["pretrained"], sides["random"]
+    gain = known["mean"] - blank["mean"]
+    error = math.sqrt((known["deviation"] ** 2 + blank["deviation"] ** 2) / len(known["scores"]))
+    wins = gain > 2 * error
+    told = [f"{s['mean']:.3f} ± {s['deviation']:.3f}" for s in (known, blank)]
+    print(
+        f"{name:14}{one.task:12}{one.metric:10}{len(parts.train):6}{len(parts.test):6}  {told[0]:16}{told[1]:16}"
+        f"{gain:+.3f} ± {error:.3f}{'  wins' if wins else ''}",
+        flush=True,
+    )
+    return {
+        "head": one.task, "metric": one.metric, "train": len(parts.train), "dev": len(parts.dev),
+        "test": len(parts.test), "removed": parts.removed, **sides, "difference": round(gain, 4),
+        "standard_error": round(error, 4), "wins": wins, "aim": one.aim,
+    }  # fmt: skip
 
 
 def side(rates: dict[float, list[Outcome]]) -> dict[str, Any]:

@@ -75,9 +75,7 @@ def test_both_encoders_are_trained_and_differ(suite, model, tmp_path):
     assert one != two
     args, given = options(model), suite.SAMPLE["sentiment"]
     parts = suite.prepared(given, args)
-    found = [
-        suite.train_one(suite.Job("sentiment", kind, 1e-2, 1), given, parts, args, tmp_path) for kind in suite.BOTH
-    ]
+    found = [suite.train_one(suite.Job(kind, 1e-2, 1), given, parts, args, tmp_path) for kind in suite.BOTH]
     assert all(0 <= outcome.test <= 1 and outcome.seconds > 0 for outcome in found)
 
 
@@ -85,22 +83,39 @@ def outcomes(suite, *scores, dev=0.5):
     return [suite.Outcome(dev, score, 1.0) for score in scores]
 
 
-def test_the_difference_is_counted_in_standard_errors(suite, model, capsys):
-    found = {
-        ("sentiment", "pretrained"): {1e-3: outcomes(suite, 0.9, 0.8), 1e-2: outcomes(suite, 0.99)},
-        ("sentiment", "random"): {1e-3: outcomes(suite, 0.6, 0.7)},
-        ("ner", "pretrained"): {1e-3: outcomes(suite, 0.9, 0.7)},
-        ("ner", "random"): {1e-3: outcomes(suite, 0.65, 0.65)},
-    }
-    sets = {name: suite.SAMPLE[name] for name in ("sentiment", "ner")}
-    parts = {name: suite.Parts([{}], [{}], [{}], 3) for name in sets}
-    suite.report(options(model), sets, parts, found, 60.0)
-    line = json.loads(capsys.readouterr().out.splitlines()[-1])
-    assert (line["won"], line["of"]) == (1, 2)
-    told = line["sets"]["sentiment"]
+def test_the_difference_is_counted_in_standard_errors(suite):
+    parts, one = suite.Parts([{}], [{}], [{}], 3), suite.SAMPLE["sentiment"]
+    known = {1e-3: outcomes(suite, 0.9, 0.8), 1e-2: outcomes(suite, 0.99)}
+    told = suite.compared("sentiment", one, parts, {"pretrained": known, "random": {1e-3: outcomes(suite, 0.6, 0.7)}})
     assert (told["difference"], told["standard_error"], told["wins"]) == (0.2, 0.0707, True)
-    assert told["pretrained"]["rate"] == 1e-3
-    assert line["sets"]["ner"]["wins"] is False
+    assert (told["pretrained"]["rate"], told["pretrained"]["scores"]) == (1e-3, [0.9, 0.8])
+    wide = {1e-3: outcomes(suite, 0.9, 0.7)}
+    told = suite.compared("sentiment", one, parts, {"pretrained": wide, "random": {1e-3: outcomes(suite, 0.65, 0.65)}})
+    assert told["wins"] is False
+
+
+def test_the_rate_is_chosen_on_dev_and_all_seeds_have_it(suite, model):
+    asked = []
+
+    def run(jobs):
+        asked.extend(jobs)
+        return [suite.Outcome(0.9 if job.rate == 1e-2 else 0.1, 0.5, 1.0) for job in jobs]
+
+    found = suite.trained(options(model, seeds=3), suite.SAMPLE["ner"], run)
+    assert len(asked) == 8
+    assert {kind: [len(rates[rate]) for rate in (1e-3, 1e-2)] for kind, rates in found.items()} == {
+        "pretrained": [1, 3], "random": [1, 3],
+    }  # fmt: skip
+    assert {job.seed for job in asked if job.rate == 1e-2 and job.kind == "random"} == {1, 2, 3}
+
+
+def test_the_last_line_is_json_of_all_sets(suite, model, capsys, monkeypatch):
+    line = {"wins": True, "aim": True}
+    monkeypatch.setattr(suite, "measured", lambda args, sets, parts: {"pairs": line, "qa": {**line, "aim": False}})
+    monkeypatch.setattr(sys, "argv", ["suite", "--model", model, "--sets", "pairs", "qa", "--examples", "8"])
+    assert suite.main() == 0
+    told = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert (told["won"], told["of"], list(told["sets"])) == (1, 1, ["pairs", "qa"])
 
 
 def test_a_set_that_is_not_there_is_named(suite, model):
@@ -111,5 +126,5 @@ def test_a_set_that_is_not_there_is_named(suite, model):
 def test_a_training_that_diverges_scores_the_worst_and_ends_nothing(suite, model, tmp_path):
     args, given = options(model, epochs=4), suite.SAMPLE["sentiment"]
     parts = suite.prepared(given, args)
-    found = suite.train_one(suite.Job("sentiment", "pretrained", 1e30, 1), given, parts, args, tmp_path)
+    found = suite.train_one(suite.Job("pretrained", 1e30, 1), given, parts, args, tmp_path)
     assert (found.dev, found.test) == (-1.0, 0.0)
