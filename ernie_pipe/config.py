@@ -162,8 +162,18 @@ def _models_in(annotation: Any) -> list[type[BaseModel]]:
     return [model for inner in typing.get_args(annotation) for model in _models_in(inner)]
 
 
-def add_arguments(parser: argparse.ArgumentParser, cls: type[Settings], *, skip: Iterable[str] = ()) -> None:
-    """Give `parser` one flag for each plain field of `cls`, and `--config` and `--set` for all of them."""
+def add_arguments(
+    parser: argparse.ArgumentParser,
+    cls: type[Settings],
+    *,
+    skip: Iterable[str] = (),
+    defaults: Mapping[str, Any] | None = None,
+) -> None:
+    """Give `parser` one flag for each plain field of `cls`, and `--config` and `--set` for all of them.
+
+    `defaults` are what the help shows in place of the defaults of `cls`.
+    """
+    shown = defaults or {}
     parser.add_argument("--config", metavar="YAML", help="read settings from this file")
     parser.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], help="change one setting")
     for name, field in cls.model_fields.items():
@@ -171,7 +181,8 @@ def add_arguments(parser: argparse.ArgumentParser, cls: type[Settings], *, skip:
         if kind is None or name in skip:
             continue
         flag = "--" + name.replace("_", "-")
-        default = "needed" if field.is_required() else f"default: {field.get_default(call_default_factory=True)}"
+        usual = shown.get(name, field.get_default(call_default_factory=True))
+        default = "needed" if field.is_required() else f"default: {usual}"
         text = f"{field.description or ''} ({default})".replace("%", "%%")
         if kind is bool:
             parser.add_argument(flag, action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help=text)

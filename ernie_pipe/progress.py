@@ -10,15 +10,27 @@ from ernie_pipe.environment import is_terminal
 
 
 class Progress:
-    """Counts `total` units of work; `note` is the short text that follows the numbers."""
+    """Counts `total` units of work; `note` is the short text that follows the numbers.
 
-    def __init__(self, title: str, total: int, *, unit: str = "step", initial: int = 0, interval: float = 15.0) -> None:
+    With `leave=False` the bar is gone once closed.
+    """
+
+    def __init__(
+        self,
+        title: str,
+        total: int,
+        *,
+        unit: str = "step",
+        initial: int = 0,
+        interval: float = 15.0,
+        leave: bool = True,
+    ) -> None:
         self._title, self._total, self._unit = title, total, unit
         self._interval = interval
         self._done, self._initial = initial, initial
         self._begun = self._last = time.monotonic()
         self._bar = (
-            tqdm(desc=title, total=total, unit=unit, initial=initial, file=sys.stderr, dynamic_ncols=True)
+            tqdm(desc=title, total=total, unit=unit, initial=initial, file=sys.stderr, dynamic_ncols=True, leave=leave)
             if is_terminal() and _has_width()
             else None
         )
@@ -42,7 +54,7 @@ class Progress:
         return f"{text}  {note}" if note else text
 
     def close(self) -> None:
-        """Leave the bar as it is."""
+        """Draw no more: the bar stays as it is, or goes."""
         if self._bar is not None:
             self._bar.close()
 

@@ -184,6 +184,9 @@ def test_help_shows_defaults_and_what_is_needed():
     assert "--no-fast" in said
     assert "--inner" not in said
     assert "--words" not in said
+    parser = argparse.ArgumentParser()
+    add_arguments(parser, Outer, defaults={"size": 7})
+    assert "100 % of it (default: 7)" in " ".join(parser.format_help().split())
 
 
 def test_the_nearest_name_or_all():

@@ -46,6 +46,8 @@ class Chooser(Head[Choice]):
     architecture = "ForMultipleChoice"
     settings_class = ChooserSettings
     dev_metric = "accuracy"
+    counted = "questions"
+    own_labels = False
 
     def __init__(self, folder: str | Path, settings: FinetuneSettings) -> None:
         super().__init__(folder, settings)

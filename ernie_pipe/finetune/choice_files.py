@@ -17,6 +17,7 @@ from ernie_pipe.finetune import data
 from ernie_pipe.finetune.data import Source, Tally, told
 from ernie_pipe.finetune.files import Record, from_python, parse_json, read_jsonl
 from ernie_pipe.finetune.lines import read_lines
+from ernie_pipe.finetune.wording import many
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +71,7 @@ def read_choices(source: Source, name: str = "data") -> list[Choice]:
 def read_choice_inputs(source: Source, name: str = "data") -> list[Choice]:
     """Read questions with their choices, blank ones too; answers are not looked at."""
     name, form, rows = _records(source, name)
-    log.info("%s: %s, %d questions", name, form, len(rows))
+    log.info("%s: %s, %s", name, form, many(len(rows), "questions"))
     return [choice_of(row) for row in rows]
 
 

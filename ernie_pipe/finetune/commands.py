@@ -12,10 +12,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from ernie_pipe.config import add_arguments, from_arguments, given_arguments, validate
+from ernie_pipe.config import add_arguments, from_arguments, given_arguments, nearest, validate
 from ernie_pipe.errors import InputError
 from ernie_pipe.finetune import HEADS, head_class, metrics, record, report
 from ernie_pipe.finetune.settings import FinetuneSettings
+from ernie_pipe.finetune.wording import many
 
 log = logging.getLogger(__name__)
 
@@ -25,20 +26,23 @@ Flags = dict[str, dict[str, Any]]
 
 def finetune(argv: list[str]) -> int:
     """Train a head, print its scores and where it lies."""
-    args = _finetune_parser().parse_args(argv)
+    args = _finetune_arguments(argv)
     speak()
     record.check_output(args.output, model=args.model)
     cls = head_class(args.task)
     head = cls.from_pretrained(args.model, settings=from_arguments(cls.settings_class, args))
     result = head.fit(args.train, dev=args.dev, test=args.test, seeds=args.seeds, search=args.search)
     head.save(args.output, command=shlex.join(["ernie-pipe", "finetune", *argv]))
-    print(_report(result))
+    print(_report(result, head.dev_metric))
     print("".join(f"{report.render(name, data)}\n" for name, data in head.reports.items() if data), end="")
-    print(f"model: {args.output}")
+    contents = report.contents(head.reports)
+    print(f"model: {args.output}" + (f" ({report.FILE}: {contents})" if contents else ""))
     return 0
 
 
-def _finetune_parser() -> argparse.ArgumentParser:
+def _finetune_arguments(argv: list[str]) -> argparse.Namespace:
+    if argv and not argv[0].startswith("-") and argv[0] not in HEADS:
+        raise InputError(f"unknown task `{argv[0]}`{nearest(argv[0], HEADS)}")
     parser = argparse.ArgumentParser(prog="ernie-pipe finetune", description="Fine-tune a head on labelled data.")
     tasks = parser.add_subparsers(dest="task", required=True, metavar="|".join(HEADS))
     for task in HEADS:
@@ -53,10 +57,20 @@ def _finetune_parser() -> argparse.ArgumentParser:
         head.add_argument("--seeds", type=int, default=1, metavar="N", help="seeds to train: the best is kept")
         head.add_argument("--search", type=int, default=0, metavar="N", help="trials that choose settings by dev first")
         add_arguments(head, cls.settings_class)
-    return parser
+        if argv[:1] == [task]:
+            _refuse_unknown(head, argv[1:])
+    return parser.parse_args(argv)
 
 
-def _report(result: metrics.Metrics) -> str:
+def _refuse_unknown(parser: argparse.ArgumentParser, argv: list[str]) -> None:
+    """Refuse a flag that `parser` does not have, with the nearest right one: its own error lists the usage alone."""
+    known = [flag for flag in parser._option_string_actions if flag.startswith("--")]
+    for flag in (word.split("=")[0] for word in argv if word.startswith("--") and word != "--"):
+        if not any(name.startswith(flag) for name in known):
+            raise InputError(f"command line: unknown flag `{flag}`{nearest(flag, known)}")
+
+
+def _report(result: metrics.Metrics, chooser: str) -> str:
     seeds = result.get("seeds", {})
     rows: dict[str, metrics.Metrics] = {}
     for name in ("dev", "test"):
@@ -65,7 +79,8 @@ def _report(result: metrics.Metrics) -> str:
         if name in seeds:
             rows[f"{name}, {len(seeds['runs'])} seeds"] = seeds[name]
     kept = f"kept: seed {result['seed']}, epoch {result['epoch']}"
-    return "\n".join([*([metrics.table(rows)] if rows else []), kept])
+    scores = metrics.table(rows, first=chooser) if rows else "nothing was scored: neither --dev nor --test was given"
+    return f"{scores}\n{kept}"
 
 
 def evaluate(argv: list[str]) -> int:
@@ -78,8 +93,10 @@ def evaluate(argv: list[str]) -> int:
     if args.output:
         check_file(args.output, args.data)
     result = head.evaluate(args.data)
-    print(metrics.table({"all": result, **result.get("per_type", {})}))
-    print("".join(f"{report.render(name, data)}\n" for name, data in head.reports.items() if data), end="")
+    by_type = result.get("per_type", {})
+    print(metrics.table({"all": result, **by_type}, first=head.dev_metric))
+    shown = {name: {**data, "per_label": {}} if by_type else data for name, data in head.reports.items() if data}
+    print("".join(f"{report.render(name, data)}\n" for name, data in shown.items()), end="")
     if args.output:
         target = Path(args.output)
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -111,7 +128,7 @@ def predict(argv: list[str]) -> int:
     check_file(args.output, args.input)
     items = head.read_inputs(args.input)
     write_jsonl(args.output, answered(head, items))
-    print(f"{len(items)} texts: {args.output}")
+    print(f"{many(len(items), head.counted)}: {args.output}")
     return 0
 
 
@@ -135,12 +152,13 @@ def _opened(name: str, about: str, flags: Flags, argv: list[str]) -> tuple[Any, 
     parser.add_argument("--model", required=True, metavar="DIR", help="folder written by finetune")
     for flag, options in flags.items():
         parser.add_argument(flag, **options)
-    add_arguments(parser, known, skip=known.model_fields.keys() - set(known.after_training))
-    args, rest = parser.parse_known_args(argv)
-    unknown = [word.split("=")[0].removeprefix("--").removeprefix("no-") for word in rest if word.startswith("--")]
-    _refuse_trained(known, [name.replace("-", "_") for name in unknown], "command line")
-    if rest:
-        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    skip = known.model_fields.keys() - set(known.after_training)
+    kept = record.read(folder).get("settings", {}) if cls else {}
+    add_arguments(parser, known, skip=skip, defaults=kept)
+    names = [word.split("=")[0].removeprefix("--").removeprefix("no-") for word in argv if word.startswith("--")]
+    _refuse_trained(known, [name.replace("-", "_") for name in names], "command line")
+    _refuse_unknown(parser, argv)
+    args = parser.parse_args(argv)
     speak()
     return args, open_head(args.model, **_changes(known, args))
 
@@ -197,7 +215,7 @@ def answered(head: Any, items: Sequence[Any]) -> Iterator[dict[str, Any]]:
     """Return a row for each input, with no answer for an empty one, so that lines in and out correspond."""
     full = [item for item in items if not head.is_empty(item)]
     if len(full) < len(items):
-        log.warning("%d empty texts: their lines have no answer", len(items) - len(full))
+        log.warning("%s without an answer: empty", many(len(items) - len(full), head.counted))
     answers = iter(head.answers_of(full))
     return (head.empty_row(item) if head.is_empty(item) else head.row(item, next(answers)) for item in items)
 

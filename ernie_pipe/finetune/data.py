@@ -26,6 +26,7 @@ from ernie_pipe.finetune.files import (
     table_form,
 )
 from ernie_pipe.finetune.lines import read_lines
+from ernie_pipe.finetune.wording import many
 
 log = logging.getLogger(__name__)
 
@@ -153,9 +154,9 @@ def _text_and_label_of(records: Records, columns: Columns) -> tuple[str, str]:
         return text, column_of(records, [columns.label] if columns.label else LABEL_COLUMNS, "label")
     if len(records.columns) != 2:
         raise InputError(
-            f"{records.name}: no header and {len(records.columns)} columns: give two, set apart by tabs or commas, or "
-            "a first line that names them `text` and `label`; two texts and a label are for the task pair, a "
-            "character and its tag a line for the task tagger"
+            f"{records.name}: no header and {many(len(records.columns), 'columns')}: give two, set apart by tabs or "
+            "commas, or a first line that names them `text` and `label`; two texts and a label are for the task pair, "
+            "a character and its tag a line for the task tagger"
         )
     # The label is the column with fewer different values, and the shorter one in a tiny file.
     label, text = sorted(records.columns, key=lambda column: variety(records.rows, column))
@@ -221,7 +222,7 @@ def _json_list(cell: str) -> Any:
 
 def told(name: str, form: str, examples: list, tally: Tally) -> list:
     """Say what was read, what was left out and what is there twice; `InputError` when nothing is left."""
-    log.info("%s: %s, %d examples", name, form, len(examples))
+    log.info("%s: %s, %s", name, form, many(len(examples), "examples"))
     tally.report(name)
     _tell_repeated(name, examples)
     if not examples:
@@ -241,9 +242,9 @@ def _tell_repeated(name: str, examples: Sequence[Any]) -> None:
         else:
             labels[example.text] = label
     if repeated:
-        log.info("%s: %d of them stand there before, kept", name, repeated)
+        log.info("%s: repeated texts: %d, all kept", name, repeated)
     if unlike:
-        log.warning("%s: %d of these have another label than before, first at %s", name, len(unlike), unlike[0])
+        log.warning("%s: repeated texts with another label than before: %d, first at %s", name, len(unlike), unlike[0])
 
 
 def read_texts(path: str | Path, named: str = "") -> list[str]:
@@ -258,11 +259,12 @@ def read_texts(path: str | Path, named: str = "") -> list[str]:
     header = has_header(cells, [named] if named else [])
     if form != "jsonl" and (not header or len(cells) == 1):
         texts = [line for _, line in lines[number if header else 0 :]]
-        log.info("%s: one text a line%s, %d texts", path, " below a header" if header else "", len(texts))
+        below = " below a header" if header else ""
+        log.info("%s: one text a line%s, %s", path, below, many(len(texts), "texts"))
         return texts
     records = read_records(path, [named] if named else [])
     column = column_of(records, [named] if named else TEXT_COLUMNS, "text")
-    log.info("%s: %s, text in `%s`, %d texts", path, records.form, column, len(records.rows))
+    log.info("%s: %s, text in `%s`, %s", path, records.form, column, many(len(records.rows), "texts"))
     return [text_of(row, column) for row in records.rows]
 
 

@@ -61,7 +61,7 @@ class Embedder(Head[Sentences]):
     def labels(self) -> list[str]:
         """The classes it was trained on, none for other objectives; `InputError` before it was trained."""
         if self.model is None:
-            raise InputError(f"{self.folder}: not fine-tuned as {self.task} yet: call fit first")
+            raise InputError(f"{self.folder}: not fine-tuned as {self.task} yet: {self._way_to_fit}")
         return self._classes
 
     def read(self, source: Source, name: str) -> list[Sentences]:
@@ -229,7 +229,9 @@ class Embedder(Head[Sentences]):
 
     def read_inputs(self, path: str | Path) -> list[Any]:
         """Return the pairs of a file with two columns of texts, else its texts."""
-        return read_inputs(path, self._columns_given)
+        items = read_inputs(path, self._columns_given)
+        self.counted = "pairs" if items and not isinstance(items[0], str) else "texts"
+        return items
 
     def is_empty(self, item: Any) -> bool:
         """Tell whether a text, or one of a pair, is blank."""

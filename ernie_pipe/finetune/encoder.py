@@ -55,6 +55,12 @@ def quiet() -> Iterator[None]:
 
 def load_config(folder: str | Path) -> PreTrainedConfig:
     """Return the config of a transformers folder; `InputError` when it is none, or of a decoder."""
+    if not Path(folder).is_dir():
+        what = "a file" if Path(folder).is_file() else "no such folder"
+        raise InputError(
+            f"{folder}: {what}: give a transformers folder on this machine, for example one written by "
+            "`ernie-pipe export`"
+        )
     if not (Path(folder) / "config.json").is_file():
         raise InputError(
             f"{folder}: no config.json: give a transformers folder, for example one written by `ernie-pipe export`"
@@ -208,7 +214,7 @@ def _load_encoder(folder: str | Path, task_id: int) -> tuple[PreTrainedModel, se
 def _refuse_missing(folder: str | Path, keys: Iterable[Any]) -> None:
     keys = sorted(map(str, keys))
     if keys:
-        raise InputError(f"{folder}: {len(keys)} weights are missing or misshapen, {keys[0]} first: export it again")
+        raise InputError(f"{folder}: weights are missing or misshapen: {len(keys)}, {keys[0]} first: export it again")
 
 
 def _tell_new(model: PreTrainedModel, missing: Iterable[str]) -> None:

@@ -22,6 +22,7 @@ from ernie_pipe.finetune.files import (
     table_form,
 )
 from ernie_pipe.finetune.tag_lines import Sentence, join_tokens, read_sentences, read_unlabelled, whole_tags
+from ernie_pipe.finetune.wording import many
 from ernie_pipe.text.tags import Span, marks_ends, to_spans, without_overlaps
 
 log = logging.getLogger(__name__)
@@ -68,13 +69,13 @@ def read_tagging_inputs(path: str | Path) -> list[str]:
     if table_form(lines) == "jsonl":
         records = read_jsonl(lines, path)
         if "tokens" in records.columns and not set(TEXT_COLUMNS) & set(records.columns):
-            log.info("%s: %s, %d texts of `tokens`", path, records.form, len(records.rows))
+            log.info("%s: %s, %s of `tokens`", path, records.form, many(len(records.rows), "texts"))
             return [join_tokens(_tokens(row))[0] for row in records.rows]
         return read_texts(path)
     found = read_unlabelled(lines, path)
     if found is None:
         return read_texts(path)
-    log.info("%s: a token a line, %d texts", path, len(found))
+    log.info("%s: a token a line, %s", path, many(len(found), "texts"))
     return [join_tokens(tokens)[0] for tokens in found]
 
 
@@ -129,7 +130,8 @@ def _is_spans(value: Any) -> bool:
 def _sentence_of(row: Record, tag_column: str) -> Sentence:
     tokens, tags = _tokens(row), row.values.get(tag_column) or []
     if len(tokens) != len(tags):
-        raise InputError(f"{row.where}: {len(tokens)} tokens and {len(tags)} tags: give one tag a token")
+        counts = f"{many(len(tokens), 'tokens')} and {many(len(tags), 'tags')}"
+        raise InputError(f"{row.where}: {counts}: give one tag a token")
     return Sentence(row.where, tokens, list(map(str, tags)), [row.where] * len(tags))
 
 

@@ -16,6 +16,7 @@ from typing import Any
 
 from ernie_pipe.errors import InputError
 from ernie_pipe.finetune.lines import Line, read_lines
+from ernie_pipe.finetune.wording import many
 
 log = logging.getLogger(__name__)
 
@@ -172,7 +173,7 @@ def _read_table(lines: list[Line], path: str | Path, form: str, named: Iterable[
     rows = []
     for number, values in _cells(lines, path, DELIMITERS[form]):
         if len(values) != len(columns):
-            raise InputError(f"{path}:{number}: {len(values)} columns where the first line has {len(columns)}")
+            raise InputError(f"{path}:{number}: {many(len(values), 'columns')} where the first line has {len(columns)}")
         rows.append(Record(f"{path}:{number}", dict(zip(columns, values, strict=True))))
     if not rows[header:]:
         raise InputError(f"{path}: a header and no lines below it")

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ernie_pipe.errors import InputError
-from ernie_pipe.finetune import metrics, record, tuning
+from ernie_pipe.finetune import metrics, record, tuning, wording
 from ernie_pipe.finetune.data import Source
 from ernie_pipe.finetune.metrics import Metrics
 from ernie_pipe.finetune.settings import FinetuneSettings
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_SMALL, _HIGH_RATE = 400, 1.5e-4
+"""Width below which an encoder is small, and the rate below which it learns little."""
 Sets = dict[str, list[Any]]
 
 
@@ -31,9 +33,10 @@ def fit(head: "Head[Any]", given: dict[str, Source], *, seeds: int, search: int)
         log.warning("early_stop: without a dev set every epoch is trained, and the last is kept")
     sets = {name: head.read(source, name) for name, source in given.items()}
     labels = head.plan(sets)
+    _tell_slow(head)
     for name in list(sets)[1:]:
         head.check(sets[name], labels)
-        _tell_common(name, sets[name], sets["train"])
+        _tell_common(name, sets[name], sets["train"], head.counted)
     head.data = {name: record.fingerprint(given[name], sets[name]) for name in sets}
     found = {"search": _search(head, search, labels, sets)} if search else {}
     runs, best = [], None
@@ -57,14 +60,18 @@ def train(head: "Head[Any]", seed: int, labels: list[str], sets: Sets) -> tuple[
 
     transformers.set_seed(seed)
     head.model = head.start(labels)
-    log.info("seed %d: %d examples, %d epochs at most", seed, len(sets["train"]), head.settings.epochs)
+    features, examples = head.features(sets["train"]), wording.many(len(sets["train"]), "examples")
+    limit = training.step_limit(head.settings, len(features))
+    most = wording.many(limit, "steps") if limit else wording.many(head.settings.epochs, "epochs")
+    log.info("seed %d: %s, %s at most", seed, examples, most)
     epoch = training.train(
         head.trained(),
-        head.features(sets["train"]),
+        features,
         collator=head.collator(),
         settings=head.settings,
         seed=seed,
         score=(lambda: _dev_score(head, sets["dev"])) if "dev" in sets else None,
+        metric=head.dev_metric,
     )
     outputs = {name: head.outputs(sets[name]) for name in sets if name != "train"}
     _choose(head, sets, outputs, aloud=True)
@@ -118,14 +125,30 @@ def _over_seeds(runs: list[Metrics]) -> Metrics:
     return {"seeds": result}
 
 
-def _tell_common(name: str, examples: Sequence["Example"], train: Sequence["Example"]) -> None:
+def _tell_slow(head: "Head[Any]") -> None:
+    """Warn of a rate at which a small encoder learns next to nothing."""
+    from ernie_pipe.finetune import encoder
+
+    config, rate = encoder.load_config(head.folder), head.settings.learning_rate
+    if getattr(config, "hidden_size", _SMALL) < _SMALL and rate < _HIGH_RATE:
+        log.warning(
+            "learning_rate %g suits encoders of base size, this one has %s of width %d: try "
+            "configs/finetune/tiny-%s.yaml",
+            rate,
+            wording.many(config.num_hidden_layers, "layers"),
+            config.hidden_size,
+            head.task,
+        )
+
+
+def _tell_common(name: str, examples: Sequence["Example"], train: Sequence["Example"], counted: str) -> None:
     known = {example.text for example in train}
     common = [example.where for example in examples if example.text in known]
     if common:
         log.warning(
-            "%s: %d of %d texts stand in the training data too, first at %s: its scores flatter",
+            "%s: %d of %s also in the training data, first at %s: its scores flatter",
             name,
             len(common),
-            len(examples),
+            wording.many(len(examples), counted),
             common[0],
         )

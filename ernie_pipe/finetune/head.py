@@ -45,6 +45,10 @@ class Head(ABC, Generic[E]):
     settings_class: ClassVar[type[FinetuneSettings]]
     dev_metric: str
     """The metric by which epochs and seeds are compared."""
+    counted: str = "texts"
+    """What its inputs are called in messages."""
+    own_labels: ClassVar[bool] = True
+    """Whether labels come from the data, and are worth a line."""
     unchosen: ClassVar[Mapping[str, float]] = {}
     """The settings that may be `auto`, chosen on dev, each with its value where dev cannot tell."""
 
@@ -89,6 +93,10 @@ class Head(ABC, Generic[E]):
         return cls(folder, validate(cls.settings_class, {**base, **changes}, where=cls.__name__))
 
     @property
+    def _way_to_fit(self) -> str:
+        return f"call fit, or run `ernie-pipe finetune {self.task}`, first"
+
+    @property
     def _auto_class(self) -> str:
         return f"AutoModel{self.architecture}"
 
@@ -96,7 +104,7 @@ class Head(ABC, Generic[E]):
     def labels(self) -> list[str]:
         """The labels in the order of their ids; `InputError` before the model has any."""
         if self.model is None:
-            raise InputError(f"{self.folder}: not fine-tuned as {self.task} yet: call fit first")
+            raise InputError(f"{self.folder}: not fine-tuned as {self.task} yet: {self._way_to_fit}")
         names = self.model.config.id2label
         return [names[i] for i in range(len(names))]
 
@@ -192,7 +200,8 @@ class Head(ABC, Generic[E]):
         wanted = self.labels_of(sets["train"])
         if set(wanted) <= set(self._fitted):
             wanted = self._fitted
-        log.info("labels: %s", ", ".join(wanted))
+        if self.own_labels and len(wanted) > 1:
+            log.info("labels: %s", ", ".join(wanted))
         return wanted
 
     def start(self, labels: list[str]) -> Any:

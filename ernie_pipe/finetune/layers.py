@@ -14,6 +14,7 @@ from transformers import PreTrainedModel
 
 from ernie_pipe.errors import InputError
 from ernie_pipe.finetune.settings import FinetuneSettings
+from ernie_pipe.finetune.wording import many
 
 _ATTENTION = re.compile(r"attention\.self\.|attention_dropout")
 _LAYER = re.compile(r"\.layers?\.(\d+)\.")
@@ -23,7 +24,7 @@ def check(config: Any, settings: FinetuneSettings) -> None:
     """Raise `InputError` when the encoder of `config` has not the layers that the settings speak of."""
     layers = getattr(config, "num_hidden_layers", 0)
     if settings.frozen_layers > layers:
-        raise InputError(f"frozen_layers {settings.frozen_layers}: the encoder has {layers} layers")
+        raise InputError(f"frozen_layers {settings.frozen_layers}: the encoder has {many(layers, 'layers')}")
     if config.model_type == "albert" and (settings.frozen_layers or settings.layer_decay < 1):
         raise InputError("frozen_layers, layer_decay: the layers of an ALBERT share their weights: leave both out")
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ernie_pipe.finetune import wording
 from ernie_pipe.text.tags import Span, from_spans
 
 Metrics = dict[str, Any]
@@ -119,13 +120,17 @@ def mean_and_deviation(runs: Sequence[Metrics]) -> Metrics:
     }
 
 
-def table(rows: Mapping[str, Metrics]) -> str:
-    """Return an aligned table, one line a row: scores by four decimals, `mean ± std` where given, counts."""
+def table(rows: Mapping[str, Metrics], first: str = "") -> str:
+    """Return an aligned table, one line a row: scores by four decimals, `mean ± std` where given, counts.
+
+    The column `first` stands first, where there is such a one.
+    """
     names = list(dict.fromkeys(name for row in rows.values() for name, value in row.items() if name != "per_type"))
+    names.sort(key=lambda name: name != first)
     cells = [["", *names]]
     cells += [[title, *(_cell(row.get(name, "")) for name in names)] for title, row in rows.items()]
-    widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
-    lines = ("  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in cells)
+    widths = [max(wording.width(row[column]) for row in cells) for column in range(len(cells[0]))]
+    lines = ("  ".join([wording.left(row[0], widths[0]), *map(wording.right, row[1:], widths[1:])]) for row in cells)
     return "\n".join(line.rstrip() for line in lines)
 
 

@@ -12,6 +12,7 @@ from ernie_pipe.finetune.data import Columns, Source
 from ernie_pipe.finetune.pair_inputs import PairForm
 from ernie_pipe.finetune.pairs import LabelledPair, read_pair_inputs, read_pairs
 from ernie_pipe.finetune.sequence import SequenceHead, SequenceSettings
+from ernie_pipe.finetune.wording import many
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +53,7 @@ class PairClassifier(SequenceHead[LabelledPair]):
         """Return `input_ids`, `token_type_ids` and `labels`; with `swap`, of each pair in both orders."""
         if self.settings.swap:
             swapped = [LabelledPair(e.second, e.first, e.label, e.where) for e in examples if e.first != e.second]
-            log.info("swap: %d pairs are learnt in both orders", len(swapped))
+            log.info("swap: %s learnt in both orders", many(len(swapped), "pairs"))
             if any("entail" in str(label).lower() for label in self.labels):
                 log.warning("swap: entailment has a direction: leave swap off for NLI")
             examples = [*examples, *swapped]

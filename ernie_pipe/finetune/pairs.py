@@ -29,6 +29,7 @@ from ernie_pipe.finetune.data import (
     variety,
 )
 from ernie_pipe.finetune.files import DELIMITERS, LABEL_COLUMNS, PAIR_COLUMNS, Record, Records
+from ernie_pipe.finetune.wording import many
 
 log = logging.getLogger(__name__)
 
@@ -92,7 +93,7 @@ def read_pair_inputs(path: str | Path, columns: Columns = FOUND) -> list[tuple[s
     records = records_of(path, str(path), columns)
     first, second = pair_columns(records, columns)
     form = f"{records.form}, texts in `{first}` and `{second}`"
-    log.info("%s: %s, %d pairs", path, form, len(records.rows))
+    log.info("%s: %s, %s", path, form, many(len(records.rows), "pairs"))
     return [(text_of(row, first), text_of(row, second)) for row in records.rows]
 
 

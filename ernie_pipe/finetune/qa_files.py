@@ -16,6 +16,7 @@ from ernie_pipe.errors import InputError
 from ernie_pipe.finetune.data import Source, Tally, is_blank, told
 from ernie_pipe.finetune.files import Record, from_python, parse_json, read_jsonl
 from ernie_pipe.finetune.lines import read_lines
+from ernie_pipe.finetune.wording import many
 
 log = logging.getLogger(__name__)
 
@@ -74,7 +75,7 @@ def read_questions(source: Source, name: str = "data", *, strict: bool = False) 
 def read_question_inputs(source: Source, name: str = "data") -> list[dict[str, str]]:
     """Read `{"id", "question", "context"}` of each question, blank ones too; answers are not looked at."""
     name, form, rows = _records(source, name)
-    log.info("%s: %s, %d questions", name, form, len(rows))
+    log.info("%s: %s, %s", name, form, many(len(rows), "questions"))
     return [inputs_of(row) for row in rows]
 
 
@@ -93,7 +94,7 @@ def inputs_of(row: Record) -> dict[str, str]:
 def _list(nowhere: Sequence[str], name: str) -> None:
     if not nowhere:
         return
-    log.warning("%s: %d answers are not in their contexts: scored by their text, not learnt from", name, len(nowhere))
+    log.warning("%s: answers not in their contexts: %d, scored by their text, not learnt from", name, len(nowhere))
     for line in nowhere[:_LISTED]:
         log.warning("  %s", line)
     if len(nowhere) > _LISTED:

@@ -21,6 +21,7 @@ from ernie_pipe.finetune.pair_inputs import PairForm
 from ernie_pipe.finetune.qa_files import Question, read_question_inputs, read_questions
 from ernie_pipe.finetune.qa_spans import Ranked, Scored, Window, inside, is_exact, rank, token_span
 from ernie_pipe.finetune.settings import FinetuneSettings, number_or_auto
+from ernie_pipe.finetune.wording import many
 
 if TYPE_CHECKING:
     from ernie_pipe.finetune.encoder import Tokens
@@ -59,6 +60,8 @@ class Reader(Head[Question]):
     architecture = "ForQuestionAnswering"
     settings_class = ReaderSettings
     dev_metric = "f1"
+    counted = "questions"
+    own_labels = False
     unchosen: ClassVar = {"null_threshold": 0.0}
 
     def __init__(self, folder: str | Path, settings: FinetuneSettings) -> None:
@@ -93,14 +96,14 @@ class Reader(Head[Question]):
         """
         placed = [e for e in examples if not e.answers or any(answer.start is not None for answer in e.answers)]
         if len(placed) < len(examples):
-            log.warning("%d questions left out: their answers are not in their contexts", len(examples) - len(placed))
+            log.warning("%s left out: no answer in its context", many(len(examples) - len(placed), "questions"))
         rows = [(item, e, token_span(item, e)) for item, e in zip(self._contexts(placed), placed, strict=True)]
         learnt = [(item, e, span) for item, e, span in rows if span or not e.answers]
         if len(learnt) < len(placed):
-            log.warning("%d questions left out: their answers have no tokens", len(placed) - len(learnt))
+            log.warning("%s left out: no token in its answer", many(len(placed) - len(learnt), "questions"))
         unlike = sum(span is not None and not is_exact(item, e, span) for item, e, span in learnt)
         if unlike:
-            log.warning("%d answers do not begin and end where tokens do: learnt by the nearest", unlike)
+            log.warning("%s not at the borders of tokens: learnt by the nearest", many(unlike, "answers"))
         features = []
         cuts, shorter = self._windows([e.question for _, e, _ in learnt], [item for item, _, _ in learnt])
         self._tell(shorter, len(learnt))
@@ -108,7 +111,7 @@ class Reader(Head[Question]):
             first, last = inside(learnt[window.question][2], window)
             features.append({**feature, "start_positions": first, "end_positions": last})
         if len(features) > len(learnt):
-            log.info("%d questions make %d training windows", len(learnt), len(features))
+            log.info("%s in %d training windows", many(len(learnt), "questions"), len(features))
         return features
 
     def _contexts(self, items: Sequence[Question]) -> list["Tokens"]:
@@ -245,7 +248,7 @@ class Reader(Head[Question]):
         self._tell(shorter, len(items))
         empty = sum(found.null is None for found in ranked)
         if empty:
-            log.warning("%d contexts have no tokens: their answers are empty", empty)
+            log.warning("%s without a token: answered by nothing", many(empty, "contexts"))
         return ranked
 
     def _ranked_at_once(self, items: Sequence[Question]) -> tuple[list[Ranked], int]:

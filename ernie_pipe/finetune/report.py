@@ -23,8 +23,15 @@ WORST = 20
 """Errors that a report keeps."""
 _PRINTED_ERRORS = 5
 _PRINTED_LABELS = 8
+_PRINTED_SCORES = 20
 _PRINTED_CHARACTERS = 60
 
+_PARTS = {
+    "intervals": "intervals",
+    "per_label": "scores by label",
+    "confusion": "confusions",
+    "worst": "the worst errors",
+}
 Report = dict[str, Any]
 
 
@@ -42,6 +49,14 @@ def confusion(gold: Sequence[str], predicted: Sequence[str], labels: Sequence[st
     return {"labels": list(labels), "counts": counts}
 
 
+def contents(reports: Mapping[str, Report]) -> str:
+    """Return what `write` finds to write, in words; empty: it writes no file."""
+    if not any(reports.values()):
+        return ""
+    found = [words for part, words in _PARTS.items() if any(report.get(part) for report in reports.values())]
+    return ", ".join(found) or "scores"
+
+
 def write(folder: Path, reports: Mapping[str, Report]) -> None:
     """Write the reports that are not empty to `report.json` in `folder`, by the name of their set."""
     given = {name: report for name, report in reports.items() if report}
@@ -57,7 +72,7 @@ def write_json(path: Path, data: Mapping[str, Any]) -> None:
 
 def render(name: str, report: Report) -> str:
     """Return the report of the set `name` as lines to print: the whole of it is in `report.json`."""
-    parts = [_intervals(name, report), _confusion(name, report), _errors(name, report)]
+    parts = [_intervals(name, report), _scores(name, report), _confusion(name, report), _errors(name, report)]
     return "\n".join(line for part in parts for line in part)
 
 
@@ -65,6 +80,11 @@ def _intervals(name: str, report: Report) -> list[str]:
     bounds = report.get("intervals", {})
     shown = [f"{score} {low:.4f} to {high:.4f}" for score, (low, high) in bounds.items()]
     return [f"{name}, 95 % intervals: {', '.join(shown)}"] if shown else []
+
+
+def _scores(name: str, report: Report) -> list[str]:
+    rows = report.get("per_label", {})
+    return [f"{name}, by label:", table(rows, first="f1")] if 0 < len(rows) <= _PRINTED_SCORES else []
 
 
 def _confusion(name: str, report: Report) -> list[str]:
@@ -86,7 +106,7 @@ def _errors(name: str, report: Report) -> list[str]:
     errors = report.get("worst", [])[:_PRINTED_ERRORS]
     if not errors:
         return []
-    lines = [f"{name}, worst errors:"]
+    lines = [f"{name}, worst errors (right → answered):"]
     for error in errors:
         known = ("where", "gold", "predicted", "loss")
         given = " | ".join(_short(value) for key, value in error.items() if key not in known)
@@ -99,4 +119,6 @@ def _short(value: Any) -> str:
         return f"{value:.4g}"
     text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
     text = " ".join(text.encode("utf-8", "replace").decode("utf-8").split())
+    if not text:
+        return "(none)"
     return text if len(text) <= _PRINTED_CHARACTERS else text[: _PRINTED_CHARACTERS - 1] + "…"

@@ -18,6 +18,7 @@ from ernie_pipe.errors import InputError
 from ernie_pipe.finetune import record
 from ernie_pipe.finetune.commands import speak, write_jsonl
 from ernie_pipe.finetune.data import read_texts
+from ernie_pipe.finetune.wording import many
 
 log = logging.getLogger(__name__)
 
@@ -53,9 +54,9 @@ class Index:
         record.check_output(folder, model=embedder.folder)
         known = {"task": _TASK, "texts": len(kept), "corpus": _hash(kept), "model": embedder.fingerprint()}
         if _is_known(folder, known):
-            log.info("%s: the vectors of %d texts are taken from there", folder, len(kept))
+            log.info("%s: the vectors of %s are taken from there", folder, many(len(kept), "texts"))
         else:
-            log.info("%s: computing the vectors of %d texts", folder, len(kept))
+            log.info("%s: computing the vectors of %s", folder, many(len(kept), "texts"))
             vectors = embedder.encode(kept)
             record.write_folder(folder, lambda draft: np.save(draft / VECTORS, vectors), known)
         return cls(kept, numbers, np.load(Path(folder) / VECTORS, mmap_mode="r"))
@@ -134,12 +135,15 @@ def main(argv: list[str]) -> int:
         place = "--query" if args.query else args.queries
         raise InputError(f"{place}: query {blank} is empty: leave it out")
     texts = read_texts(args.corpus)
+    task = record.read(args.model).get("task", Embedder.task)
+    if task != Embedder.task:
+        raise InputError(f"{args.model}: fine-tuned as {task}: run `ernie-pipe finetune {Embedder.task}` first")
     embedder = Embedder.from_pretrained(args.model)
     index = Index.build(embedder, texts, name=args.corpus, folder=args.index)
     found = index.search(embedder.encode(queries), args.top)
     if args.output:
         write_jsonl(args.output, [{"query": query, "found": hits} for query, hits in zip(queries, found, strict=True)])
-        print(f"{len(queries)} queries: {args.output}")
+        print(f"{many(len(queries), 'queries', 'query')}: {args.output}")
     else:
         print("\n".join(line for query, hits in zip(queries, found, strict=True) for line in _lines(query, hits)))
     return 0

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from ernie_pipe.errors import InputError
 from ernie_pipe.finetune.files import Line
+from ernie_pipe.finetune.wording import many
 from ernie_pipe.text.tags import split_tag
 
 WORD, SPAN = "WORD", "SPAN"
@@ -52,7 +53,7 @@ def read_sentences(lines: Sequence[Line], path: str) -> tuple[list[Sentence], st
         if sum(map(len, (piece for line in pieces for piece in line))) <= _LONGEST_MEAN * sum(map(len, pieces)):
             return list(_words(lines, path, pos=False)), f"words set apart by spaces, their type {WORD}"
     number, line = next((number, line) for number, line in lines if line.strip(" \t"))
-    raise InputError(f"{path}:{number}: no tag in {len(line.split())} columns: {_FORMS}")
+    raise InputError(f"{path}:{number}: no tag in {many(len(line.split()), 'columns')}: {_FORMS}")
 
 
 def _is_conll(lines: Sequence[str]) -> bool:
@@ -99,7 +100,7 @@ def _token_and_tag(line: str, where: str) -> tuple[str, str]:
     columns = re.split("[ \t]+", (token or "").strip(" \t"))
     if token is None or len(columns) > 1:
         count = 1 if token is None else len(columns) + 1
-        raise InputError(f"{where}: {count} columns: write a character, a space or a tab, and its tag")
+        raise InputError(f"{where}: {many(count, 'columns')}: write a character, a space or a tab, and its tag")
     return columns[0] or " ", tag
 
 

@@ -20,6 +20,7 @@ from ernie_pipe.finetune.entities import TaggedText, read_tagging, read_tagging_
 from ernie_pipe.finetune.head import Head
 from ernie_pipe.finetune.settings import FinetuneSettings
 from ernie_pipe.finetune.tag_lines import WORD
+from ernie_pipe.finetune.wording import many
 from ernie_pipe.text import tags
 from ernie_pipe.text.tags import Span
 
@@ -91,11 +92,11 @@ class Tagger(Head[TaggedText]):
                 empty += not item.ids
                 found += self._windows_of(item, [ids[tag] if tag else IGNORED for tag in token_tags], token_tags)
         if lost:
-            log.warning("%d entities do not begin and end where tokens do: learnt by the nearest", lost)
+            log.warning("%s not at the borders of tokens: learnt by the nearest", many(lost, "entities", "entity"))
         if empty:
-            log.warning("%d texts have no tokens: nothing to learn from them", empty)
+            log.warning("%s without a token: nothing to learn from", many(empty, "texts"))
         if len(found) > len(examples) - empty:
-            log.info("%d texts make %d training windows", len(examples), len(found))
+            log.info("%s in %d training windows", many(len(examples), "texts"), len(found))
         return found
 
     def _windows_of(self, item: "Tokens", label_ids: list[int], token_tags: list[str | None]) -> list[dict]:

@@ -1,44 +1,72 @@
 """One training run: transformers' Trainer, with the head's own score after every epoch."""
 
+import contextlib
 import logging
 import math
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
+from tqdm.contrib.logging import logging_redirect_tqdm
 from transformers import PreTrainedModel, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
+from ernie_pipe.environment import is_terminal
 from ernie_pipe.errors import InputError
-from ernie_pipe.finetune import layers
+from ernie_pipe.finetune import layers, wording
 from ernie_pipe.finetune.encoder import device, quiet
 from ernie_pipe.finetune.settings import FinetuneSettings
 from ernie_pipe.finetune.trainer import HeadTrainer
+from ernie_pipe.progress import Progress
 
 log = logging.getLogger(__name__)
 
 Score = Callable[[], float]
 
 
-class _Bar(ProgressCallback):
-    """The Trainer's bar without its dictionaries between the lines."""
+class _Bar(TrainerCallback):
+    """The project's own bar for the steps, gone once they are done."""
 
-    def on_log(self, *args: Any, **kwargs: Any) -> None:
-        """Say nothing."""
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Draw it."""
+        self._progress = Progress("fine-tune", state.max_steps, leave=False)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Move it on."""
+        self._progress.advance(state.global_step)
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Take it away."""
+        self._progress.close()
+
+
+@contextlib.contextmanager
+def _lines_above_the_bar() -> Iterator[None]:
+    """Let tqdm write what is logged to the terminal: it takes its bars away before a line, and draws them again."""
+    # Of loggers that write there: tqdm would make the others do so too.
+    loggers = [logging.getLogger("ernie_pipe"), logging.getLogger()]
+    shown = [logger for logger in loggers if any(_is_shown(handler) for handler in logger.handlers)]
+    with logging_redirect_tqdm(shown):
+        yield
+
+
+def _is_shown(handler: logging.Handler) -> bool:
+    return isinstance(handler, logging.StreamHandler) and handler.stream in (sys.stdout, sys.stderr)
 
 
 class KeepBest(TrainerCallback):
     """Score the model after every epoch, keep the weights of the best, stop when patience runs out.
 
     The weights stay in memory: a checkpoint on disk for each epoch would cost more than the epoch of a
-    small set. The first of equal epochs is kept.
+    small set. The first of equal epochs is kept. `metric` is what the score is called.
     """
 
-    def __init__(self, score: Score, patience: int) -> None:
+    def __init__(self, score: Score, patience: int, metric: str) -> None:
         self.score = score
         self.patience = patience
+        self.metric = metric
         self.best = float("-inf")
         self.epoch = 0
         self.weights: dict[str, torch.Tensor] = {}
@@ -52,9 +80,11 @@ class KeepBest(TrainerCallback):
             self.weights = {
                 name: tensor.detach().cpu().clone() for name, tensor in kwargs["model"].state_dict().items()
             }
-        log.info("epoch %d: dev %.4f%s", epoch, value, " (best)" if self.epoch == epoch else "")
-        if self.patience and epoch - self.epoch >= self.patience:
+        log.info("epoch %d: %s %.4f on dev%s", epoch, self.metric, value, " (best)" if self.epoch == epoch else "")
+        if self.patience and epoch - self.epoch >= self.patience and epoch < state.num_train_epochs:
             control.should_training_stop = True
+            waited, whole = wording.many(self.patience, "epochs"), math.ceil(state.num_train_epochs)
+            log.info("no better %s for %s: stopped after epoch %d of %d", self.metric, waited, epoch, whole)
 
 
 def train(
@@ -65,11 +95,12 @@ def train(
     settings: FinetuneSettings,
     seed: int,
     score: Score | None = None,
+    metric: str = "score",
 ) -> int:
     """Train `model` in place and return the epoch whose weights it has; it is left without dropout, in float32.
 
-    With `score`, a function of the model's present weights, these are the best epoch's, else the last's. `InputError`:
-    there are no features.
+    With `score`, a function of the model's present weights called `metric`, these are the best epoch's, else the
+    last's. `InputError`: there are no features.
     """
     if not features:
         raise InputError("train: nothing to learn from: no example gives the model a token to learn by")
@@ -83,12 +114,14 @@ def train(
         )
         trainer.remove_callback(PrinterCallback)
         trainer.remove_callback(ProgressCallback)
-        if sys.stderr.isatty():
+        bar = is_terminal()
+        if bar:
             trainer.add_callback(_Bar)
-        keep = KeepBest(score, settings.early_stop) if score else None
+        keep = KeepBest(score, settings.early_stop, metric) if score else None
         if keep:
             trainer.add_callback(keep)
-        with quiet(), layers.frozen(model, settings), layers.dropout(model, settings):
+        above = _lines_above_the_bar() if bar else contextlib.nullcontext()
+        with above, quiet(), layers.frozen(model, settings), layers.dropout(model, settings):
             trainer.train()
         # With bf16 its forward would go on in that precision, unlike that of the model once saved and loaded.
         trainer.accelerator.unwrap_model(model, keep_fp32_wrapper=False)
@@ -98,14 +131,19 @@ def train(
     return keep.epoch if keep else math.ceil(trainer.state.epoch)
 
 
+def step_limit(settings: FinetuneSettings, examples: int) -> int:
+    """Return `max_steps` where so many features make more steps than that, else 0."""
+    steps = settings.epochs * math.ceil(examples / settings.batch_size)
+    return settings.max_steps if settings.max_steps < steps else 0
+
+
 def _arguments(settings: FinetuneSettings, seed: int, folder: str, examples: int) -> TrainingArguments:
     chosen = device(settings.device)
-    steps = settings.epochs * math.ceil(examples / settings.batch_size)
     arguments = TrainingArguments(
         output_dir=folder,
         learning_rate=settings.learning_rate,
         num_train_epochs=settings.epochs,
-        max_steps=settings.max_steps if 0 < settings.max_steps < steps else -1,
+        max_steps=step_limit(settings, examples) or -1,
         per_device_train_batch_size=settings.batch_size // settings.accumulate,
         gradient_accumulation_steps=settings.accumulate,
         weight_decay=settings.weight_decay,

@@ -1,10 +1,11 @@
 import json
+import re
 
 import pytest
 
 from ernie_pipe.errors import InputError
 from ernie_pipe.finetune.commands import evaluate, finetune, open_head, predict
-from tests.finetune.toys import opinions
+from tests.finetune.toys import FAST, opinions
 
 FLAGS = ["--epochs", "2", "--learning-rate", "5e-3", "--set", "batch_size=8", "--set", "max_tokens=32"]
 
@@ -21,7 +22,9 @@ def test_the_three_commands_work_together(encoder_folder, data, tmp_path, capsys
     assert finetune([*argv, "--output", out, "--seeds", "2", *FLAGS]) == 0
     printed = capsys.readouterr().out
     assert "dev, 2 seeds" in printed
-    assert printed.splitlines()[-1] == f"model: {out}"
+    report = "report.json: intervals, scores by label, confusions"
+    assert printed.splitlines()[-1].startswith(f"model: {out} ({report}")
+    assert printed.split()[0] == "macro_f1"
     record = json.loads((tmp_path / "out" / "ernie_pipe.json").read_text(encoding="utf-8"))
     assert record["settings"]["batch_size"] == 8
     assert record["metrics"].keys() == {"dev", "test"}
@@ -43,7 +46,9 @@ def test_the_three_commands_work_together(encoder_folder, data, tmp_path, capsys
 def test_a_tagger_is_scored_by_type_and_writes_entities(tagger, tmp_path, capsys, write):
     tagger.save(tmp_path / "out")
     evaluate(["--model", str(tmp_path / "out"), "--data", str(write("a.txt", "在 O\n北 B-LOC\n京 I-LOC\n"))])
-    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()][:3] == ["precision", "all", "LOC"]
+    printed = capsys.readouterr().out
+    assert [line.split()[0] for line in printed.splitlines()][:3] == ["f1", "all", "LOC"]
+    assert "by label" not in printed
     texts = write("a.jsonl", '{"text": "她去过上海。\\ud800"}\n')
     predict(["--model", str(tmp_path / "out"), "--input", str(texts), "--output", str(tmp_path / "b.jsonl")])
     row = json.loads((tmp_path / "b.jsonl").read_text(encoding="utf-8"))
@@ -150,7 +155,70 @@ def test_the_help_of_a_model_names_its_own_settings_alone(saved, capsys):
         assert ("--threshold" in printed) == named
         assert "--batch-size" in printed
         assert "--epochs" not in printed
-    with pytest.raises(SystemExit) as stop:
-        evaluate(["--model", saved, "--data", "a", "--fast"])
-    assert stop.value.code == 2
-    assert "unrecognized arguments: --fast" in capsys.readouterr().err
+    with pytest.raises(InputError, match="unknown flag `--batch-sise`; did you mean `--batch-size`"):
+        evaluate(["--model", saved, "--data", "a", "--batch-sise", "3"])
+
+
+def test_the_help_of_a_model_shows_what_it_was_trained_with(saved, tagger, tmp_path, capsys):
+    tagger.save(tmp_path / "out")
+    for folder, settings in [(saved, FAST), (str(tmp_path / "out"), FAST)]:
+        with pytest.raises(SystemExit):
+            evaluate(["--model", folder, "--help"])
+        printed = " ".join(capsys.readouterr().out.split())
+        for name in ("batch_size", "max_tokens", "device"):
+            assert f"(default: {settings[name]})" in printed
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["classifer", "--model", "none"], "unknown task `classifer`; did you mean `classifier`"),
+        (
+            ["tagger", "--learning_rat", "5"],
+            "command line: unknown flag `--learning_rat`; did you mean `--learning-rate`",
+        ),
+        (["tagger", "--trian=a"], "unknown flag `--trian`; did you mean `--train`"),
+        (["tagger", "--no-early-stop"], "unknown flag `--no-early-stop`; did you mean `--early-stop`"),
+    ],
+)
+def test_a_typing_error_gets_the_nearest_right_name(argv, message):
+    with pytest.raises(InputError, match=re.escape(message)):
+        finetune(argv)
+
+
+def test_what_is_no_typing_error_is_left_to_argparse(capsys):
+    for argv in ([], ["tagger"], ["tagger", "--frozen-e", "--no-bf16", "--train=--x"]):
+        with pytest.raises(SystemExit) as stop:
+            finetune(argv)
+        assert stop.value.code == 2
+        assert "required" in capsys.readouterr().err
+
+
+def test_without_dev_and_test_it_is_said_that_nothing_was_scored(encoder_folder, data, tmp_path, capsys, said):
+    out = str(tmp_path / "out")
+    argv = ["classifier", "--model", str(encoder_folder), "--train", data, "--output", out, *FLAGS]
+    finetune([*argv, "--max-steps", "2"])
+    assert capsys.readouterr().out.splitlines() == [
+        "nothing was scored: neither --dev nor --test was given",
+        "kept: seed 1, epoch 1",
+        f"model: {out}",
+    ]
+    assert "seed 1: 24 examples, 2 steps at most" in said()
+    finetune([*argv, "--max-steps", "100", "--epochs", "1"])
+    assert "seed 1: 24 examples, 1 epoch at most" in said()
+
+
+def test_inputs_are_called_what_they_are(pair_head, reader, embedder, tmp_path, write, capsys, said):
+    pairs = "书好\t书坏\n书好\t \n"
+    question = '{"question": "在书", "context": "她去过哈尔滨。"}\n'
+    for head, content, words in [
+        (pair_head, pairs, "2 pairs"),
+        (embedder, pairs, "2 pairs"),
+        (embedder, "书好\n", "1 text"),
+        (reader, question, "1 question"),
+    ]:
+        head.save(tmp_path / "out")
+        target = str(tmp_path / "a.jsonl")
+        predict(["--model", str(tmp_path / "out"), "--input", str(write("in", content)), "--output", target])
+        assert capsys.readouterr().out == f"{words}: {target}\n"
+    assert "1 pair without an answer: empty" in said()

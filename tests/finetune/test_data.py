@@ -45,7 +45,7 @@ def test_empty_texts_are_counted_and_the_rest_is_kept_as_it_is(write, said):
     [
         ("comment\tlabel\n好\t1\n", "no text column among comment, label"),
         ("text\tclass\n好\t1\n", "no label column among text, class"),
-        ("好\n坏\n", "no header and 1 columns"),
+        ("好\n坏\n", "no header and 1 column:"),
         ("text\tlabel\n好\t\n", "a:2: no label"),
         ("text\tlabel\n \t1\n", "no example is left"),
         ('{"text": 3, "label": 1}\n', "a:1: `text` must be a string"),
@@ -105,8 +105,8 @@ def test_labels_that_cannot_be_meant(label, message):
 def test_what_stands_there_twice_is_told(said):
     rows = [("好", "1"), ("坏", "0"), ("好", "1"), ("好", "0")]
     assert len(read_classification([{"text": text, "label": label} for text, label in rows])) == 4
-    assert "data: 2 of them stand there before, kept" in said()
-    assert "data: 1 of these have another label than before, first at data[3]" in said()
+    assert "data: repeated texts: 2, all kept" in said()
+    assert "data: repeated texts with another label than before: 1, first at data[3]" in said()
 
 
 @pytest.mark.parametrize("text", ["", " \n", "\u3000", "\u200b\ufeff", "\x00", "\u2028\x85"])

@@ -30,6 +30,11 @@ def pieces(tokenizer, text):
 def test_a_folder_that_is_no_model_says_what_to_give(tmp_path):
     with pytest.raises(InputError, match=r"no config\.json: give a transformers folder.*ernie-pipe export"):
         load_config(tmp_path)
+    with pytest.raises(InputError, match="none: no such folder: give a transformers folder"):
+        load_config(tmp_path / "none")
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="file: a file: give a transformers folder"):
+        load_config(tmp_path / "file")
 
 
 def test_a_folder_without_a_tokenizer_is_refused(encoder_folder, tmp_path):
@@ -84,7 +89,7 @@ def test_missing_encoder_weights_are_refused_not_drawn(encoder_folder, tmp_path)
     shutil.copytree(encoder_folder, tmp_path, dirs_exist_ok=True)
     config = json.loads((tmp_path / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps({**config, "num_hidden_layers": 2}))
-    with pytest.raises(InputError, match=r"16 weights are missing.*layer\.1"):
+    with pytest.raises(InputError, match=r"weights are missing or misshapen: 16, .*layer\.1"):
         new_model(tmp_path, TOKEN_HEAD, LABELS, 0)
 
 

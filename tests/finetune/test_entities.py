@@ -48,7 +48,7 @@ def test_illegal_sequences_are_counted_and_repaired(write, said):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("他 O\n在\n", "a:2: 1 columns"),
+        ("他 O\n在\n", "a:2: 1 column:"),
         ("他 r O\n", "a:1: 3 columns"),
         ('{\n"text": "好"\n', "a:1: not JSON"),
         ("他 O\n在 LOC\n", "a:2: tag 'LOC' is none of"),
@@ -87,7 +87,7 @@ def test_tokens_and_tags_of_a_list():
     (example,) = read_tagging(rows)
     assert example.text == "在New York 20年"
     assert found([example]) == [[("New York", "LOC")]]
-    with pytest.raises(InputError, match=r"data\[0\]: 2 tokens and 1 tags"):
+    with pytest.raises(InputError, match=r"data\[0\]: 2 tokens and 1 tag: "):
         read_tagging([{"tokens": ["a", "b"], "tags": ["O"]}])
 
 

@@ -56,7 +56,7 @@ def test_all_data_is_checked_before_training(encoder_folder, said):
 
 def test_texts_that_stand_in_two_sets_are_said(encoder_folder, said):
     Classifier.from_pretrained(encoder_folder, **ONE).fit(opinions(), test=opinions()[:2])
-    assert "test: 2 of 2 texts stand in the training data too, first at test[0]" in said()
+    assert "test: 2 of 2 texts also in the training data, first at test[0]" in said()
 
 
 def test_a_fitted_head_goes_on_with_its_labels_and_gets_a_new_head_for_others(classifier, tmp_path, said):
@@ -156,8 +156,26 @@ def test_a_saved_head_answers_to_the_bit(name, rows, request, tmp_path):
 
 
 def test_layers_that_are_not_there_are_refused_before_any_data_is_read(encoder_folder):
-    with pytest.raises(InputError, match="frozen_layers 2: the encoder has 1 layers"):
+    with pytest.raises(InputError, match="frozen_layers 2: the encoder has 1 layer"):
         Classifier.from_pretrained(encoder_folder, frozen_layers=2)
+
+
+@pytest.mark.parametrize(("rate", "warned"), [(1e-4, True), (1.5e-4, False)])
+def test_a_rate_of_base_size_is_warned_of_once_for_a_small_encoder(encoder_folder, rate, warned, said):
+    head = Classifier.from_pretrained(encoder_folder, **ONE | {"learning_rate": rate, "max_steps": 1})
+    head.fit(opinions(), seeds=2)
+    line = "suits encoders of base size, this one has 1 layer of width 32: try configs/finetune/tiny-classifier.yaml"
+    assert said().count(line) == warned
+
+
+@pytest.mark.parametrize(
+    ("name", "told"), [("classifier", True), ("tagger", True), ("reader", False), ("chooser", False)]
+)
+def test_labels_are_said_where_they_come_from_the_data(name, told, request, said):
+    head = request.getfixturevalue(name)
+    start = len(said())
+    head.plan({"train": head.read(ROWS[name], "train")})
+    assert ("labels: " in said()[start:]) == told
 
 
 def test_an_early_stop_without_a_dev_set_is_said(encoder_folder, said):

@@ -82,3 +82,17 @@ def test_the_table_is_aligned():
         "dev               0.5000        12",
         "2 seeds  0.5000 ± 0.1000",
     ]
+
+
+def test_chinese_in_a_table_takes_two_columns_a_character():
+    assert table({"体育": {"体育": 3, "经济新闻": 12}, "经济新闻": {"体育": 1, "经济新闻": 4}}).splitlines() == [
+        "          体育  经济新闻",
+        "体育         3        12",
+        "经济新闻     1         4",
+    ]
+
+
+def test_the_score_that_chooses_is_the_first_column():
+    rows = {"dev": {"accuracy": 0.5, "macro_f1": 0.4, "examples": 2}}
+    assert table(rows, first="macro_f1").splitlines()[0].split() == ["macro_f1", "accuracy", "examples"]
+    assert table(rows, first="f1") == table(rows)

@@ -76,7 +76,7 @@ def test_swapping_teaches_both_orders(encoder_folder, said):
     assert [item["labels"] for item in features] == [0, 1, 0]
     assert features[2]["input_ids"] == swapped["input_ids"]
     assert "swap: entailment has a direction" in said()
-    assert "1 pairs are learnt in both orders" in said()
+    assert "swap: 1 pair learnt in both orders" in said()
 
 
 def test_grades_are_a_regression(encoder_folder, said):

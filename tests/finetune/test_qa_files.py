@@ -36,7 +36,7 @@ def test_the_kinds_of_squad_s_form_are_told_apart_and_said(write, said, question
     (found,) = read_questions(write("a.json", squad(question)))
     assert (found.context, found.answers) == (CONTEXT, (Answer("北京", 3),))
     assert found.where.endswith(f"a.json: question {question['id']}")
-    assert f"{form}, 1 examples" in said()
+    assert f"{form}, 1 example" in said()
 
 
 def test_one_question_a_record_in_lines_lists_and_datasets(write):
@@ -81,7 +81,7 @@ def test_an_answer_moves_to_the_nearest_place_where_it_stands(said):
 def test_an_answer_that_is_nowhere_is_counted_listed_or_an_error(said):
     rows = [{**asked({"text": f"东京{i}", "answer_start": 0}), "id": i, "context": CONTEXT} for i in range(22)]
     assert read_questions(rows)[0].answers == (Answer("东京0", None),)
-    assert "data: 22 answers are not in their contexts" in said()
+    assert "data: answers not in their contexts: 22" in said()
     assert "data[19]: `东京19`" in said()
     assert "东京20" not in said()
     assert "… and 2 more" in said()

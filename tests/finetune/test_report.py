@@ -1,5 +1,7 @@
 import json
 
+import pytest
+
 from ernie_pipe.finetune import report
 
 
@@ -32,10 +34,29 @@ def test_a_report_is_printed_in_short():
         "a  1  1",
         "b  0  0",
     ]
+    assert lines[5] == "dev, worst errors (right → answered):"
     assert lines[6].startswith("  a.tsv:2: 2 → 1.235: 好 坏好 坏")
     assert lines[6].endswith("…")
-    assert lines[7].startswith("  a.tsv:1: x, y → : ")
+    assert lines[7].startswith("  a.tsv:1: x, y → (none): ")
     assert report.render("dev", {}) == ""
+
+
+@pytest.mark.parametrize("count", [0, 1, 20, 21])
+def test_scores_by_label_are_printed_for_few_labels(count):
+    row = {"precision": 1.0, "recall": 0.5, "f1": 2 / 3, "examples": 4}
+    lines = report.render("dev", {"per_label": {f"类{i}": row for i in range(count)}}).splitlines()
+    assert len(lines) == (count + 2 if count in (1, 20) else 0)
+    if lines:
+        assert lines[0] == "dev, by label:"
+        assert lines[1].split() == ["f1", "precision", "recall", "examples"]
+        assert lines[2].split() == ["类0", "0.6667", "1.0000", "0.5000", "4"]
+
+
+def test_what_a_report_holds_is_said():
+    assert report.contents({"dev": {}, "test": {}}) == ""
+    assert report.contents({"dev": {"intervals": {"em": [0, 1]}, "worst": []}, "test": {"worst": [error(1)]}}) == (
+        "intervals, the worst errors"
+    )
 
 
 def test_of_many_labels_the_most_frequent_confusions_are_printed():

@@ -92,6 +92,15 @@ def test_the_command_prints_or_writes_what_is_nearest(embedder, tmp_path, write,
     assert rows[1]["found"][0] == {"score": pytest.approx(1, abs=1e-5), "number": 3, "text": "他去北京"}
 
 
+def test_a_model_of_another_task_is_refused_with_the_command_to_run(tagger, encoder_folder, tmp_path, write):
+    tagger.save(tmp_path / "tagger")
+    flags = ["--corpus", str(write("corpus.txt", "好\n")), "--query", "好"]
+    with pytest.raises(InputError, match="fine-tuned as tagger: run `ernie-pipe finetune embedder` first"):
+        run(["search", "--model", str(tmp_path / "tagger"), *flags])
+    with pytest.raises(InputError, match=r"not fine-tuned as embedder yet: .*`ernie-pipe finetune embedder`"):
+        run(["search", "--model", str(encoder_folder), *flags])
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [

@@ -90,14 +90,14 @@ def test_training_windows_hold_every_token_once(tagger, said):
     assert [tagger.labels[i] for i in labels] == ["O"] * 2 + ["O", "O", "O", "B-LOC", "I-LOC", "O"] * 12
     assert all(len(item["input_ids"]) == len(item["labels"]) <= 32 for item in features)
     assert not any(tagger.labels[item["labels"][1]].startswith("I-") for item in features)
-    assert "1 texts make 3 training windows" in said()
+    assert "1 text in 3 training windows" in said()
 
 
 def test_entities_between_token_borders_are_counted(tagger, said):
     tagger.features([tagged("他한\x00", (1, 2, "LOC")), tagged("在e\u0301", (1, 3, "LOC"))])
-    assert "1 entities do not begin and end where tokens do" in said()
+    assert "1 entity not at the borders of tokens" in said()
     tagger.features([tagged("\x00")])
-    assert "1 texts have no tokens" in said()
+    assert "1 text without a token" in said()
 
 
 def test_the_stock_pipeline_finds_the_same(tagger, tmp_path):

@@ -1,4 +1,6 @@
 import copy
+import logging
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -13,13 +15,14 @@ from tests.finetune.toys import FAST, opinions
 
 def run(scores, patience):
     """Feed a toy model, whose weight is the epoch, through the callback."""
-    keep = KeepBest(iter(scores).__next__, patience)
+    keep = KeepBest(iter(scores).__next__, patience, "macro_f1")
     model, control = torch.nn.Linear(1, 1, bias=False), SimpleNamespace(should_training_stop=False)
     epoch = 0
     while not control.should_training_stop and epoch < len(scores):
         epoch += 1
         torch.nn.init.constant_(model.weight, epoch)
-        keep.on_epoch_end(None, SimpleNamespace(epoch=float(epoch)), control, model=model)
+        state = SimpleNamespace(epoch=float(epoch), num_train_epochs=len(scores))
+        keep.on_epoch_end(None, state, control, model=model)
     return keep, epoch
 
 
@@ -38,6 +41,60 @@ def test_the_first_best_epoch_is_kept_and_patience_ends(scores, patience, best, 
     keep, epochs = run(scores, patience)
     assert (keep.epoch, epochs) == (best, stopped)
     assert keep.weights["weight"].item() == best
+
+
+def test_epochs_name_their_score_and_an_early_stop_its_reason(said):
+    run([0.1, 0.3, 0.2, 0.2, 0.9], 2)
+    assert said().splitlines() == [
+        "epoch 1: macro_f1 0.1000 on dev (best)",
+        "epoch 2: macro_f1 0.3000 on dev (best)",
+        "epoch 3: macro_f1 0.2000 on dev",
+        "epoch 4: macro_f1 0.2000 on dev",
+        "no better macro_f1 for 2 epochs: stopped after epoch 4 of 5",
+    ]
+
+
+def test_what_ends_with_the_last_epoch_was_not_stopped(said):
+    run([0.3, 0.2], 1)
+    assert "stopped" not in said()
+
+
+def on_screen(written):
+    """What a terminal shows in the end: a line begins again at each carriage return, and is written over."""
+    lines = []
+    for line in written.split("\n"):
+        shown = ""
+        for part in line.split("\r"):
+            shown = part + shown[len(part) :]
+        lines.append(shown.rstrip())
+    return lines
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+@pytest.mark.parametrize("logger", ["ernie_pipe", None])
+def test_lines_stand_above_the_bar_which_leaves_nothing_behind(classifier, capsys, monkeypatch, terminal, logger):
+    for module in ("finetune.training", "progress"):
+        monkeypatch.setattr(f"ernie_pipe.{module}.is_terminal", lambda: terminal)
+    monkeypatch.setattr("ernie_pipe.progress._has_width", lambda: True)
+    given, handler = logging.getLogger(logger), logging.StreamHandler(sys.stderr)
+    monkeypatch.setattr(given, "handlers", [*given.handlers, handler])
+    monkeypatch.setattr(logging.getLogger("ernie_pipe"), "level", logging.INFO)
+    settings = FinetuneSettings(epochs=2, batch_size=8, device="cpu", learning_rate=1e-9)
+    features = classifier.features(classifier.read(opinions(), "train"))
+    capsys.readouterr()
+    train(
+        copy.deepcopy(classifier.model),
+        features,
+        collator=classifier.collator(),
+        settings=settings,
+        seed=1,
+        score=iter([0.1, 0.2]).__next__,
+        metric="f1",
+    )
+    written = capsys.readouterr().err
+    assert on_screen(written) == ["epoch 1: f1 0.1000 on dev (best)", "epoch 2: f1 0.2000 on dev (best)", ""]
+    assert ("fine-tune: 100%" in written) == terminal
+    assert given.handlers[-1] is handler
 
 
 def test_the_model_ends_with_the_weights_of_the_best_epoch(classifier):
