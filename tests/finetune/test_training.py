@@ -10,7 +10,7 @@ from ernie_pipe.errors import InputError
 from ernie_pipe.finetune import Classifier, Reader, Tagger
 from ernie_pipe.finetune.settings import FinetuneSettings
 from ernie_pipe.finetune.training import KeepBest, _arguments, train
-from tests.finetune.toys import FAST, opinions
+from tests.finetune.toys import FAST, build_encoder, opinions
 
 
 def run(scores, patience):
@@ -146,3 +146,10 @@ def test_a_trained_model_answers_without_dropout_and_as_it_will_once_loaded(enco
 def test_data_without_a_token_to_learn_by_is_refused(encoder_folder, head, row):
     with pytest.raises(InputError, match="train: nothing to learn from"):
         head.from_pretrained(encoder_folder, **FAST).fit([row])
+
+
+def test_training_has_the_dropout_that_is_set(tmp_path):
+    still = build_encoder(tmp_path / "still", hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
+    with pytest.raises(InputError, match="r_drop: the encoder has no dropout"):
+        Classifier.from_pretrained(still, **{**FAST, "r_drop": 1.0}).fit(opinions())
+    Classifier.from_pretrained(still, **{**FAST, "r_drop": 1.0, "dropout": 0.1, "max_steps": 1}).fit(opinions())
